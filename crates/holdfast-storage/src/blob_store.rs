@@ -1,0 +1,121 @@
+//! The boundary between the registry and the place where its bytes are.
+//!
+//! An upload is staged under its [`UploadId`], invisible, and becomes an object under a
+//! [`StorageKey`] in one step. Objects never change afterwards; they are read and deleted.
+//!
+//! Invariant: the caller never reuses a key after asking for its deletion (invariant V3), so no
+//! driver needs to order a deletion against a later commit of the same key.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
+
+use crate::{Result, StorageKey};
+
+/// The most bytes one [`BlobReader::read_at`] returns.
+///
+/// Larger pieces fall out of a core's second-level cache, smaller ones cost more calls.
+pub const READ_CHUNK_BYTES: usize = 256 * 1024;
+
+/// A place for blob bytes.
+///
+/// Every call may be cancelled by dropping its future. A disk job it had started then runs to its end,
+/// and later calls on the same upload wait for that job.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// The driver's name in the configuration: `filesystem`, `inmemory`.
+    fn driver(&self) -> &'static str;
+
+    /// Makes an empty upload. The id must be fresh.
+    async fn begin_upload(&self, id: UploadId) -> Result<()>;
+
+    /// Opens an upload for appending at the end of what is stored.
+    ///
+    /// `saved` is what was last recorded for it. The stored bytes are believed before the record: when
+    /// more are there, the rest is hashed; when fewer, or when the record is of another algorithm,
+    /// everything is hashed again. [`UploadWriter::offset`] tells the outcome.
+    ///
+    /// One writer per upload at a time is the caller's duty. A driver that finds the upload in use
+    /// waits a while and answers [`Error::UploadBusy`](crate::Error::UploadBusy).
+    async fn resume_upload(
+        &self,
+        id: UploadId,
+        saved: Option<Progress>,
+        algorithm: Algorithm,
+    ) -> Result<Box<dyn UploadWriter>>;
+
+    /// Reads the staged bytes again, for a digest of an algorithm that was not hashed on the way.
+    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest>;
+
+    /// Makes a finished upload visible under `key`, durably, and ends it. What was there is replaced.
+    ///
+    /// After [`Full`](crate::Error::Full) and [`UploadUnknown`](crate::Error::UploadUnknown) nothing
+    /// has changed. After any other error the outcome is open: the bytes may be visible, and the
+    /// caller deletes `key` or commits under another.
+    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()>;
+
+    /// Forgets an upload and its bytes. An unknown upload is success.
+    async fn abort_upload(&self, id: UploadId) -> Result<()>;
+
+    /// Every upload that has staged bytes; for start-up recovery only.
+    async fn staged_uploads(&self) -> Result<Vec<UploadId>>;
+
+    /// Opens an object for reading; it stays readable when it is deleted meanwhile.
+    async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>>;
+
+    /// The size of an object, or `None` when there is none.
+    async fn size(&self, key: &StorageKey) -> Result<Option<u64>>;
+
+    /// Deletes objects, durably. An absent one is success. After an error some may be gone.
+    async fn delete(&self, keys: &[StorageKey]) -> Result<()>;
+
+    /// Whether the store works: writes a small object, syncs it, reads it back and deletes it.
+    async fn probe(&self) -> Result<()>;
+}
+
+/// An upload open for appending.
+///
+/// Dropping a writer keeps what has reached the store and may lose what has not. After an error no
+/// more can be written, and `suspend` tells what was kept.
+#[async_trait]
+pub trait UploadWriter: Send {
+    /// How many bytes the upload has, including those still on their way to the store.
+    fn offset(&self) -> u64;
+
+    /// Appends bytes. Waits while the store is slower than the caller, so memory stays bounded.
+    /// When it is cancelled, `offset` tells how many were taken.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Closes the writer with every byte handed to the store, so that the upload can be resumed.
+    ///
+    /// A failure that no call has reported yet is reported here.
+    async fn suspend(self: Box<Self>) -> Result<Progress>;
+
+    /// Closes the writer with every byte durable and hashed, ready to be committed.
+    ///
+    /// When syncing fails the store may forget the upload, since a second sync could succeed without
+    /// the bytes that the first one lost.
+    async fn finish(self: Box<Self>) -> Result<Progress>;
+}
+
+/// An object open for reading.
+#[async_trait]
+pub trait BlobReader: Send + Sync {
+    /// The size of the object when it was opened.
+    fn size(&self) -> u64;
+
+    /// Some bytes from `offset` on: at least one, at most `max` (taken as 1 when 0) and
+    /// [`READ_CHUNK_BYTES`]. Nothing only at or past the end.
+    ///
+    /// An object that turns out shorter than its size is [`Error::Truncated`](crate::Error::Truncated).
+    async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes>;
+}
+
+/// How far an upload has come: what a caller records between two requests.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// How many bytes are stored.
+    pub offset: u64,
+    /// The hash of exactly these bytes.
+    pub hasher: Hasher,
+}

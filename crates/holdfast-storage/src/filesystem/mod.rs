@@ -1,0 +1,231 @@
+//! Bytes in a directory, laid out as Distribution has it (`paths.rs` draws the tree).
+//!
+//! An upload is one file under `holdfast/uploads`, hashed as it is appended to. Finishing syncs its
+//! data; committing renames it to its key and syncs the directories on the way.
+//!
+//! What is there after the process is killed, or after the power fails, at each step:
+//!
+//! | after | killed | power lost |
+//! |---|---|---|
+//! | `begin_upload` | an empty staging file | that, or nothing |
+//! | `write`, `suspend` | every byte a job wrote; the record may say less | any prefix, possibly with holes: see below |
+//! | `finish` | the staging file, whole | the same: data and length are synced |
+//! | rename in `commit_upload` | the object, whole | the object or the staging file, whole |
+//! | `commit_upload` | the object | the object: every directory up to the root is synced |
+//! | `delete` | nothing | nothing: the directories that lost an entry are synced |
+//!
+//! The key is never seen with part of its bytes: only a rename creates it, and only after the sync.
+//! The directory the staging file leaves is not synced: a rename is one step in a journal, and a
+//! staging file that came back on a file system without one belongs to no session and is aborted by
+//! start-up recovery.
+//!
+//! After a power loss a staging file may have holes *below* a recorded offset, and a recorded hash
+//! state would vouch for bytes that are not there. Staging files that survive a restart of the machine
+//! are therefore moved to `holdfast/unverified` when the store opens, and hashed from the start whenever
+//! they are resumed; a restart of the server alone trusts the record, as the page cache survived.
+//!
+//! A client that sends nothing holds no thread: bytes are gathered on the async side and handed to
+//! the blocking pool one full buffer at a time. A cached file is read without any thread at all.
+
+mod blocking;
+mod buffer_pool;
+mod directories;
+mod lease;
+mod lock;
+mod object;
+mod paths;
+mod probe;
+mod reader;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod writeback;
+mod writer;
+
+use std::path::{self, Path};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use holdfast_model::{Algorithm, Digest, UploadId};
+
+use self::blocking::Blocking;
+use self::buffer_pool::BufferPool;
+use self::directories::Directories;
+use self::lease::Leases;
+use self::lock::StoreLock;
+use self::paths::Paths;
+use self::reader::InlineReads;
+use crate::{
+    BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, Result, StorageKey, UploadWriter,
+};
+
+/// Bytes an upload gathers before they are hashed and written. An upload has at most two such buffers:
+/// one being filled, one being written.
+const WRITE_BUFFER_BYTES: usize = 512 * 1024;
+/// Idle buffers kept for the next upload (16 MiB).
+const WRITE_BUFFERS_KEPT: usize = 32;
+/// Idle buffers kept for the next read (16 MiB).
+const READ_BUFFERS_KEPT: usize = 64;
+/// Disk jobs of uploads and deletions at once.
+const WRITE_JOBS: usize = 64;
+/// Disk jobs of downloads at once.
+const READ_JOBS: usize = 64;
+
+/// A store in a directory.
+#[derive(Debug)]
+pub struct Filesystem {
+    shared: Arc<Shared>,
+    probing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What readers, writers and their disk jobs share; the directory is ours until the last is gone.
+#[derive(Debug)]
+struct Shared {
+    paths: Paths,
+    lock: StoreLock,
+    directories: Directories,
+    leases: Arc<Leases>,
+    write_buffers: Arc<BufferPool>,
+    read_buffers: Arc<BufferPool>,
+    writes: Blocking,
+    reads: Blocking,
+    inline_reads: InlineReads,
+}
+
+impl Filesystem {
+    /// Opens the store in `root`, making what is missing. Blocks on the disk.
+    ///
+    /// Fails with [`Error::Locked`] while another store has it open, and when uploads and blobs are on
+    /// different file systems, between which nothing can be renamed.
+    pub fn open(root: impl AsRef<Path>) -> Result<Arc<Filesystem>> {
+        let root = path::absolute(root.as_ref()).map_err(Error::at("find", root.as_ref()))?;
+        let directories = Directories::new(&root);
+        let paths = Paths::new(root);
+        for directory in [paths.uploads(), paths.unverified_uploads(), paths.blobs()] {
+            directories.make(&directory)?;
+        }
+        if let Some(above) = paths.root().parent() {
+            // Best effort: the root may have been made just now, but what is above it is not ours.
+            let _ = directories::sync(above);
+        }
+        let lock = StoreLock::take(&paths)?;
+        if lock.restarted() {
+            staging::distrust_all(&paths)?;
+        }
+        lock.record()?;
+        match probe::probe(&paths) {
+            // A full store still serves pulls and deletions.
+            Err(error @ Error::Full { .. }) => {
+                tracing::warn!(root = %paths.root().display(), %error, "storage is full");
+            }
+            other => other?,
+        }
+        let inline_reads = InlineReads::for_directory(&paths.blobs())?;
+        Ok(Arc::new(Filesystem {
+            shared: Arc::new(Shared {
+                paths,
+                lock,
+                directories,
+                leases: Arc::default(),
+                write_buffers: BufferPool::new(WRITE_BUFFER_BYTES, WRITE_BUFFERS_KEPT),
+                read_buffers: BufferPool::new(READ_CHUNK_BYTES, READ_BUFFERS_KEPT),
+                writes: Blocking::new(WRITE_JOBS),
+                reads: Blocking::new(READ_JOBS),
+                inline_reads,
+            }),
+            probing: Arc::default(),
+        }))
+    }
+
+    /// Whether Distribution has kept repositories in this directory, which this store knows nothing of.
+    pub fn holds_distribution_repositories(&self) -> bool {
+        self.shared.paths.distribution_repositories().exists()
+    }
+
+    /// Runs a disk job that changes something.
+    async fn change<T, J>(&self, job: J) -> Result<T>
+    where
+        T: Send + 'static,
+        J: FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        self.shared.writes.run(move || job(&shared)).await
+    }
+}
+
+#[async_trait]
+impl BlobStore for Filesystem {
+    fn driver(&self) -> &'static str {
+        "filesystem"
+    }
+
+    async fn begin_upload(&self, id: UploadId) -> Result<()> {
+        self.change(move |shared| staging::begin(shared, id)).await
+    }
+
+    async fn resume_upload(
+        &self,
+        id: UploadId,
+        saved: Option<Progress>,
+        algorithm: Algorithm,
+    ) -> Result<Box<dyn UploadWriter>> {
+        let lease = self.shared.leases.take(id).await?;
+        let lane = self
+            .change(move |shared| staging::resume(shared, lease, id, saved, algorithm))
+            .await?;
+        Ok(Box::new(writer::Writer::new(
+            Arc::clone(&self.shared),
+            lane,
+        )))
+    }
+
+    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest> {
+        let lease = self.shared.leases.take(id).await?;
+        self.change(move |shared| staging::hash(shared, &lease, id, algorithm))
+            .await
+    }
+
+    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
+        let lease = self.shared.leases.take(id).await?;
+        let key = key.clone();
+        self.change(move |shared| object::commit(shared, &lease, id, &key))
+            .await
+    }
+
+    async fn abort_upload(&self, id: UploadId) -> Result<()> {
+        // No lease: a caller may abort an upload whose writer it still has in hand.
+        self.change(move |shared| staging::abort(shared, id)).await
+    }
+
+    async fn staged_uploads(&self) -> Result<Vec<UploadId>> {
+        self.change(|shared| staging::list(shared)).await
+    }
+
+    async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>> {
+        Ok(Box::new(reader::Reader::open(&self.shared, key).await?))
+    }
+
+    async fn size(&self, key: &StorageKey) -> Result<Option<u64>> {
+        let (shared, key) = (Arc::clone(&self.shared), key.clone());
+        self.shared
+            .reads
+            .run(move || object::size(&shared, &key))
+            .await
+    }
+
+    async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
+        let keys = keys.to_vec();
+        self.change(move |shared| object::delete(shared, &keys))
+            .await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        // One at a time, so that a hanging disk is not given a thread per question.
+        let probing = Arc::clone(&self.probing).lock_owned().await;
+        self.change(move |shared| {
+            let _probing = probing;
+            probe::probe(&shared.paths)
+        })
+        .await
+    }
+}

@@ -1,0 +1,129 @@
+//! Committed objects: made visible, measured, deleted. All of it runs on blocking threads.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use holdfast_model::UploadId;
+
+use super::directories;
+use super::lease::Lease;
+use super::{Shared, staging};
+use crate::{Error, Result, StorageKey};
+
+/// How often a commit makes its directory anew when deletions of the same digest keep removing it.
+const COMMIT_ATTEMPTS: usize = 16;
+
+/// Renames a staging file to its key and makes the entry durable.
+pub(super) fn commit(
+    shared: &Shared,
+    _lease: &Lease,
+    id: UploadId,
+    key: &StorageKey,
+) -> Result<()> {
+    let object = shared.paths.object(key);
+    let directory = object.parent().expect("an object is below the root");
+    for _ in 0..COMMIT_ATTEMPTS {
+        shared.directories.make(directory)?;
+        // A finished upload that waited for a restart of the machine was synced before it.
+        for staged in [shared.paths.upload(id), shared.paths.unverified_upload(id)] {
+            match fs::rename(&staged, &object) {
+                Ok(()) => return shared.directories.sync_entry(directory),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::at("commit", &object)(error)),
+            }
+        }
+        if !staging::exists(shared, id)? {
+            if let Some(made) = shared.paths.digest_directory(&object) {
+                remove_if_empty(made);
+            }
+            return Err(staging::unknown(shared, id));
+        }
+        // The staging file is there, so the directory was missing: a deletion has just removed it.
+    }
+    Err(Error::unavailable(
+        "commit",
+        object.display().to_string(),
+        "its directory keeps disappearing",
+    ))
+}
+
+/// Opens an object, and measures it.
+pub(super) fn open(shared: &Shared, key: &StorageKey) -> Result<(File, u64)> {
+    let path = shared.paths.object(key);
+    match File::open(&path) {
+        Ok(file) => {
+            let size = file_size(&path, file.metadata())?;
+            Ok((file, size))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            shared.lock.confirm_in_place()?;
+            Err(Error::NotFound(key.clone()))
+        }
+        Err(error) => Err(Error::at("open", &path)(error)),
+    }
+}
+
+pub(super) fn size(shared: &Shared, key: &StorageKey) -> Result<Option<u64>> {
+    let path = shared.paths.object(key);
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            shared.lock.confirm_in_place().map(|()| None)
+        }
+        found => file_size(&path, found).map(Some),
+    }
+}
+
+/// The size of a file, and an error for a directory in its place.
+pub(super) fn file_size(path: &Path, metadata: io::Result<fs::Metadata>) -> Result<u64> {
+    let metadata = metadata.map_err(Error::at("measure", path))?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    Err(Error::unavailable(
+        "read",
+        path.display().to_string(),
+        "it is not a file",
+    ))
+}
+
+/// Removes objects and the digest directories they leave empty; the directories above stay, as
+/// Distribution leaves them.
+pub(super) fn delete(shared: &Shared, keys: &[StorageKey]) -> Result<()> {
+    let mut changed = BTreeSet::new();
+    let mut some_absent = false;
+    for key in keys {
+        let object = shared.paths.object(key);
+        match fs::remove_file(&object) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => some_absent = true,
+            Err(error) => return Err(Error::at("delete", &object)(error)),
+        }
+        let directory = object.parent().expect("an object is below the root");
+        // Also after an absent object: an earlier deletion may have been cut short before its sync.
+        let emptied = shared
+            .paths
+            .digest_directory(&object)
+            .filter(|emptied| remove_if_empty(emptied));
+        changed.insert(
+            emptied
+                .and_then(Path::parent)
+                .unwrap_or(directory)
+                .to_owned(),
+        );
+    }
+    if some_absent {
+        shared.lock.confirm_in_place()?;
+    }
+    directories::sync_removals(&changed.into_iter().collect::<Vec<_>>())
+}
+
+/// Removes a directory if it is empty. Whether it is not there now, be it through this call or an
+/// earlier one.
+fn remove_if_empty(directory: &Path) -> bool {
+    match fs::remove_dir(directory) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}

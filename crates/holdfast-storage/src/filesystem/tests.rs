@@ -1,0 +1,396 @@
+//! What the directory looks like, and what happens when it is not as it should be.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use bytes::Bytes;
+use holdfast_model::Hasher;
+use tempfile::TempDir;
+
+use super::*;
+
+fn upload(number: u8) -> UploadId {
+    UploadId::from_random([number; 16])
+}
+
+fn sha256(content: &[u8]) -> Digest {
+    Hasher::digest(Algorithm::Sha256, content)
+}
+
+async fn stage(store: &Filesystem, id: UploadId, content: &[u8]) -> Progress {
+    store.begin_upload(id).await.unwrap();
+    let mut writer = store
+        .resume_upload(id, None, Algorithm::Sha256)
+        .await
+        .unwrap();
+    writer.write(Bytes::copy_from_slice(content)).await.unwrap();
+    writer.finish().await.unwrap()
+}
+
+async fn push(store: &Filesystem, content: &[u8]) -> StorageKey {
+    let key = StorageKey::canonical(&sha256(content));
+    stage(store, upload(1), content).await;
+    store.commit_upload(upload(1), &key).await.unwrap();
+    key
+}
+
+/// Every file below the root, sorted.
+fn tree(root: &Path) -> Vec<String> {
+    fn walk(root: &Path, directory: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(root, &path, found),
+                false => found.push(
+                    path.strip_prefix(root)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                ),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, root, &mut found);
+    found.sort();
+    found
+}
+
+/// Makes the next opening believe that the machine restarted.
+fn pretend_restart(root: &Path) {
+    fs::write(root.join("holdfast/lock"), "1\nanother-boot\n").unwrap();
+}
+
+#[tokio::test]
+async fn keeps_what_every_store_promises() {
+    let root = TempDir::new().unwrap();
+    crate::suite::run(async || Filesystem::open(root.path()).unwrap() as Arc<dyn BlobStore>).await;
+}
+
+#[tokio::test]
+async fn keeps_it_across_restarts_of_the_machine_too() {
+    let root = TempDir::new().unwrap();
+    let open = async || {
+        if root.path().join("holdfast").exists() {
+            pretend_restart(root.path());
+        }
+        Filesystem::open(root.path()).unwrap() as Arc<dyn BlobStore>
+    };
+    crate::suite::run(open).await;
+}
+
+#[tokio::test]
+async fn keeps_it_without_reading_inline() {
+    let root = TempDir::new().unwrap();
+    let open = async || {
+        let store = Filesystem::open(root.path()).unwrap();
+        store.shared.inline_reads.forbid();
+        store as Arc<dyn BlobStore>
+    };
+    crate::suite::run(open).await;
+}
+
+#[tokio::test]
+async fn the_tree_is_as_drawn() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path().join("made/here")).unwrap();
+    let root = root.path().join("made/here");
+    assert_eq!(tree(&root), ["holdfast/lock"]);
+
+    let key = push(&store, b"abc").await;
+    stage(&store, upload(2), b"abc").await;
+    let hex = sha256(b"abc").hex();
+    let data = format!("docker/registry/v2/blobs/sha256/ba/{hex}/data");
+    let staged = format!("holdfast/uploads/{}", upload(2));
+    assert_eq!(tree(&root), [&data, "holdfast/lock", &staged]);
+
+    let beside = StorageKey::incarnation(&sha256(b"abc"), [0xab; 16]);
+    store.commit_upload(upload(2), &beside).await.unwrap();
+    let second = format!("{data}.{}", "ab".repeat(16));
+    assert_eq!(tree(&root), [&data, &second, "holdfast/lock"]);
+
+    store.delete(&[key]).await.unwrap();
+    assert_eq!(tree(&root), [&second, "holdfast/lock"]);
+    store.delete(&[beside]).await.unwrap();
+    assert_eq!(tree(&root), ["holdfast/lock"]);
+    let prefix = root.join("docker/registry/v2/blobs/sha256/ba");
+    assert_eq!(
+        fs::read_dir(prefix).unwrap().count(),
+        0,
+        "the digest's directory is gone"
+    );
+    store.probe().await.unwrap();
+    assert_eq!(tree(&root), ["holdfast/lock"]);
+}
+
+#[tokio::test]
+async fn a_second_store_is_refused_while_the_first_lives() {
+    let root = TempDir::new().unwrap();
+    let first = Filesystem::open(root.path()).unwrap();
+    let refused = Filesystem::open(root.path()).unwrap_err();
+    assert!(
+        matches!(refused, Error::Locked { holder: Some(pid), .. } if pid == std::process::id()),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().ends_with(&format!(
+        "holdfast/lock is in use by process {}",
+        std::process::id()
+    )));
+
+    let key = push(&first, b"abc").await;
+    let reader = first.open(&key).await.unwrap();
+    drop(first);
+    assert!(
+        Filesystem::open(root.path()).is_err(),
+        "a download still runs"
+    );
+    drop(reader);
+    Filesystem::open(root.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_linked_root_and_a_linked_directory_within_are_followed() {
+    let real = TempDir::new().unwrap();
+    let root = real.path().join("link");
+    for directory in ["data", "docker"] {
+        fs::create_dir(real.path().join(directory)).unwrap();
+    }
+    symlink("data", &root).unwrap();
+    symlink("../docker", root.join("docker")).unwrap();
+    let store = Filesystem::open(&root).unwrap();
+    let key = push(&store, b"abc").await;
+    assert_eq!(store.size(&key).await.unwrap(), Some(3));
+    assert!(
+        real.path()
+            .join("docker/registry/v2/blobs/sha256/ba")
+            .exists()
+    );
+}
+
+#[tokio::test]
+async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
+    let root = TempDir::new().unwrap();
+    let name = upload(1).to_string();
+    let after_loss: &[u8] = b"wr\0\0\0en";
+    for restart in [false, true] {
+        let store = Filesystem::open(root.path()).unwrap();
+        let saved = stage(&store, upload(1), b"written").await;
+        drop(store);
+        // What a power loss may leave: the right length, and a hole.
+        fs::write(root.path().join("holdfast/uploads").join(&name), after_loss).unwrap();
+        if restart {
+            pretend_restart(root.path());
+        }
+        let expected: &[u8] = if restart { after_loss } else { b"written" };
+        // However often the server alone starts again after that.
+        for _ in 0..3 {
+            let store = Filesystem::open(root.path()).unwrap();
+            assert_eq!(store.staged_uploads().await.unwrap(), [upload(1)]);
+            let writer = store
+                .resume_upload(upload(1), Some(saved.clone()), Algorithm::Sha256)
+                .await
+                .unwrap();
+            let progress = writer.finish().await.unwrap();
+            assert_eq!(progress.hasher.finish(), sha256(expected));
+        }
+        assert_eq!(
+            root.path().join("holdfast/unverified").join(&name).exists(),
+            restart
+        );
+        Filesystem::open(root.path())
+            .unwrap()
+            .abort_upload(upload(1))
+            .await
+            .unwrap();
+        assert_eq!(tree(root.path()), ["holdfast/lock"]);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_request_does_not_disturb_the_next() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path()).unwrap();
+    store.begin_upload(upload(1)).await.unwrap();
+    let content = vec![7_u8; 3 * WRITE_BUFFER_BYTES];
+    let mut writer = store
+        .resume_upload(upload(1), None, Algorithm::Sha256)
+        .await
+        .unwrap();
+    writer.write(content.clone().into()).await.unwrap();
+    // The last buffer is still being written.
+    drop(writer);
+    let mut writer = store
+        .resume_upload(upload(1), None, Algorithm::Sha256)
+        .await
+        .unwrap();
+    let kept = usize::try_from(writer.offset()).unwrap();
+    assert!(kept >= 2 * WRITE_BUFFER_BYTES && kept.is_multiple_of(WRITE_BUFFER_BYTES));
+    writer
+        .write(Bytes::copy_from_slice(&content[kept..]))
+        .await
+        .unwrap();
+    assert_eq!(
+        writer.finish().await.unwrap().hasher.finish(),
+        sha256(&content)
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_is_cancelled_while_it_waits_loses_nothing() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path()).unwrap();
+    store.begin_upload(upload(1)).await.unwrap();
+    let mut writer = store
+        .resume_upload(upload(1), None, Algorithm::Sha256)
+        .await
+        .unwrap();
+    let mut jobs = Vec::new();
+    for _ in 0..WRITE_JOBS {
+        jobs.push(store.shared.writes.admit().await);
+    }
+    let content = vec![7_u8; 2 * WRITE_BUFFER_BYTES];
+    tokio::select! {
+        biased;
+        _ = writer.write(content.clone().into()) => panic!("there is no room for a job"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(jobs);
+    let taken = usize::try_from(writer.offset()).unwrap();
+    assert_eq!(taken, WRITE_BUFFER_BYTES);
+    writer
+        .write(Bytes::copy_from_slice(&content[taken..]))
+        .await
+        .unwrap();
+    assert_eq!(
+        writer.finish().await.unwrap().hasher.finish(),
+        sha256(&content)
+    );
+}
+
+#[tokio::test]
+async fn a_shortened_blob_is_truncated_never_silent() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path()).unwrap();
+    let key = push(&store, &vec![1; 100_000]).await;
+    for inline in [true, false] {
+        if !inline {
+            store.shared.inline_reads.forbid();
+        }
+        let path = root.path().join(key.as_str());
+        fs::write(&path, vec![1; 100_000]).unwrap();
+        let reader = store.open(&key).await.unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(40_000)
+            .unwrap();
+        assert_eq!(reader.read_at(0, 100_000).await.unwrap().len(), 40_000);
+        let error = reader.read_at(40_000, 100_000).await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Truncated {
+                    size: 100_000,
+                    end: 40_000,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_unavailable_not_absent() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path()).unwrap();
+    let key = push(&store, b"abc").await;
+    let path = root.path().join(key.as_str());
+    let unavailable = |outcome: Result<()>| {
+        assert!(
+            matches!(outcome, Err(Error::Unavailable { .. })),
+            "{outcome:?}"
+        )
+    };
+
+    // A loop of links fails for every user; permissions do not stop root.
+    fs::remove_file(&path).unwrap();
+    symlink("data", &path).unwrap();
+    unavailable(store.open(&key).await.map(drop));
+    unavailable(store.size(&key).await.map(drop));
+
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    unavailable(store.open(&key).await.map(drop));
+    unavailable(store.size(&key).await.map(drop));
+    unavailable(store.delete(std::slice::from_ref(&key)).await);
+
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, b"abc").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(&path).is_err() {
+        unavailable(store.open(&key).await.map(drop));
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_went_away_is_an_outage() {
+    let place = TempDir::new().unwrap();
+    let (root, aside) = (place.path().join("root"), place.path().join("aside"));
+    let store = Filesystem::open(&root).unwrap();
+    let key = push(&store, b"abc").await;
+    let keys = std::slice::from_ref(&key);
+    fs::rename(&root, &aside).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            drop(Filesystem::open(&root).unwrap());
+        }
+        let outcomes = [
+            store.open(&key).await.map(drop),
+            store.size(&key).await.map(drop),
+            store.delete(keys).await,
+            store.abort_upload(upload(1)).await,
+            store
+                .resume_upload(upload(1), None, Algorithm::Sha256)
+                .await
+                .map(drop),
+            store
+                .hash_upload(upload(1), Algorithm::Sha256)
+                .await
+                .map(drop),
+        ];
+        for outcome in outcomes {
+            assert!(
+                matches!(outcome, Err(Error::Unavailable { .. })),
+                "{outcome:?}"
+            );
+        }
+    }
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&aside, &root).unwrap();
+    assert_eq!(store.size(&key).await.unwrap(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_and_deletions_of_one_digest_may_meet() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path()).unwrap();
+    let digest = sha256(b"abc");
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..40 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let key = StorageKey::incarnation(&digest, [number; 16]);
+            stage(&store, upload(number), b"abc").await;
+            store.commit_upload(upload(number), &key).await.unwrap();
+            assert_eq!(store.size(&key).await.unwrap(), Some(3));
+            store.delete(&[key]).await.unwrap();
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(tree(root.path()), ["holdfast/lock"]);
+}

@@ -1,0 +1,205 @@
+//! Bytes in memory: Distribution's `inmemory` driver, for tests and trials.
+//!
+//! It keeps every promise of [`BlobStore`] but durability. It has no limit of its own on how much it
+//! holds, which is what its name says.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
+
+use crate::resumption::starting_point;
+use crate::{
+    BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, Result, StorageKey, UploadWriter,
+};
+
+/// A store that is gone when it is dropped.
+#[derive(Debug, Default)]
+pub struct Memory {
+    contents: Arc<Mutex<Contents>>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    uploads: HashMap<UploadId, Vec<u8>>,
+    objects: HashMap<StorageKey, Bytes>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Arc<Memory> {
+        Arc::default()
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        lock(&self.contents)
+    }
+}
+
+/// No code panics between two changes that belong together, so a poisoned lock guards sound contents.
+fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
+    contents.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl BlobStore for Memory {
+    fn driver(&self) -> &'static str {
+        "inmemory"
+    }
+
+    async fn begin_upload(&self, id: UploadId) -> Result<()> {
+        let mut contents = self.contents();
+        if contents.uploads.contains_key(&id) {
+            return Err(Error::unavailable(
+                "begin upload",
+                id.to_string(),
+                "an upload of this id exists",
+            ));
+        }
+        contents.uploads.insert(id, Vec::new());
+        Ok(())
+    }
+
+    async fn resume_upload(
+        &self,
+        id: UploadId,
+        saved: Option<Progress>,
+        algorithm: Algorithm,
+    ) -> Result<Box<dyn UploadWriter>> {
+        let contents = self.contents();
+        let staged = contents.uploads.get(&id).ok_or(Error::UploadUnknown(id))?;
+        let stored_bytes = staged.len() as u64;
+        let mut progress = starting_point(saved, stored_bytes, algorithm);
+        // The record reaches no further than what is stored, so its offset fits.
+        progress.hasher.update(&staged[progress.offset as usize..]);
+        progress.offset = stored_bytes;
+        Ok(Box::new(Writer {
+            contents: Arc::clone(&self.contents),
+            id,
+            progress,
+        }))
+    }
+
+    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest> {
+        let contents = self.contents();
+        let staged = contents.uploads.get(&id).ok_or(Error::UploadUnknown(id))?;
+        Ok(Hasher::digest(algorithm, staged))
+    }
+
+    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
+        let mut contents = self.contents();
+        let staged = contents
+            .uploads
+            .remove(&id)
+            .ok_or(Error::UploadUnknown(id))?;
+        contents.objects.insert(key.clone(), staged.into());
+        Ok(())
+    }
+
+    async fn abort_upload(&self, id: UploadId) -> Result<()> {
+        self.contents().uploads.remove(&id);
+        Ok(())
+    }
+
+    async fn staged_uploads(&self) -> Result<Vec<UploadId>> {
+        Ok(self.contents().uploads.keys().copied().collect())
+    }
+
+    async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>> {
+        let contents = self.contents();
+        let object = contents
+            .objects
+            .get(key)
+            .ok_or_else(|| Error::NotFound(key.clone()))?;
+        Ok(Box::new(Reader {
+            object: object.clone(),
+        }))
+    }
+
+    async fn size(&self, key: &StorageKey) -> Result<Option<u64>> {
+        Ok(self
+            .contents()
+            .objects
+            .get(key)
+            .map(|object| object.len() as u64))
+    }
+
+    async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
+        let mut contents = self.contents();
+        for key in keys {
+            contents.objects.remove(key);
+        }
+        Ok(())
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Writer {
+    contents: Arc<Mutex<Contents>>,
+    id: UploadId,
+    progress: Progress,
+}
+
+#[async_trait]
+impl UploadWriter for Writer {
+    fn offset(&self) -> u64 {
+        self.progress.offset
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let mut contents = lock(&self.contents);
+        let staged = contents
+            .uploads
+            .get_mut(&self.id)
+            .ok_or(Error::UploadUnknown(self.id))?;
+        staged.extend_from_slice(&bytes);
+        self.progress.hasher.update(&bytes);
+        self.progress.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<Progress> {
+        Ok(self.progress)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Progress> {
+        Ok(self.progress)
+    }
+}
+
+struct Reader {
+    object: Bytes,
+}
+
+#[async_trait]
+impl BlobReader for Reader {
+    fn size(&self) -> u64 {
+        self.object.len() as u64
+    }
+
+    async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes> {
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(self.object.len());
+        let length = max
+            .clamp(1, READ_CHUNK_BYTES)
+            .min(self.object.len() - start);
+        Ok(self.object.slice(start..start + length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keeps_what_every_store_promises() {
+        let store = Memory::new();
+        crate::suite::run(async || Arc::clone(&store) as Arc<dyn BlobStore>).await;
+    }
+}

@@ -1,0 +1,169 @@
+//! Names of stored objects.
+//!
+//! Keys follow Distribution's paths, so that a tree written here is served by `registry:2` and the
+//! other way round. A digest may be stored again while an earlier object of it waits to be deleted:
+//! the new one then gets an *incarnation* beside `data`, a name that Distribution skips.
+//!
+//! Invariant: a key has no empty, `.` or `..` component and none of another driver's own files, so it
+//! may be appended to a root directory or bucket prefix without a second look.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use holdfast_model::Digest;
+
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Longest part between two slashes; what common file systems allow.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// The first component under which drivers keep files of their own.
+pub(crate) const RESERVED: &str = "holdfast";
+/// Distribution's directory of blobs.
+pub(crate) const BLOBS: &str = "docker/registry/v2/blobs";
+
+/// Names a stored object, known to be a plain relative path. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StorageKey(Arc<str>);
+
+/// Why a text is not a storage key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a storage key is 1 to {KEY_BYTES_MAX} bytes of a-z, 0-9, '.', '_', '-' and single slashes between names"
+)]
+pub struct StorageKeyError;
+
+impl StorageKey {
+    /// Where Distribution keeps the bytes of a digest.
+    pub fn canonical(digest: &Digest) -> StorageKey {
+        StorageKey(data_path(digest).into())
+    }
+
+    /// A further place for the bytes of a digest, while the canonical one is taken.
+    pub fn incarnation(digest: &Digest, random: [u8; 16]) -> StorageKey {
+        StorageKey(format!("{}.{:032x}", data_path(digest), u128::from_be_bytes(random)).into())
+    }
+
+    /// The key as text, for databases and logs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn data_path(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("{BLOBS}/{}/{}/{hex}/data", digest.algorithm(), &hex[..2])
+}
+
+impl FromStr for StorageKey {
+    type Err = StorageKeyError;
+
+    fn from_str(text: &str) -> Result<Self, StorageKeyError> {
+        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        let name = |part: &str| {
+            !matches!(part, "" | "." | "..")
+                && part.len() <= COMPONENT_BYTES_MAX
+                && part.bytes().all(letter)
+        };
+        let first = text.split('/').next();
+        if text.len() > KEY_BYTES_MAX || first == Some(RESERVED) || !text.split('/').all(name) {
+            return Err(StorageKeyError);
+        }
+        Ok(StorageKey(text.into()))
+    }
+}
+
+impl fmt::Display for StorageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StorageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_model::{Algorithm, Hasher};
+    use proptest::prelude::*;
+
+    #[test]
+    fn distributions_paths() {
+        let digest = Hasher::digest(Algorithm::Sha256, b"abc");
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let canonical = format!("docker/registry/v2/blobs/sha256/ba/{hex}/data");
+        assert_eq!(StorageKey::canonical(&digest).as_str(), canonical);
+        let mut random = [0; 16];
+        random[15] = 10;
+        assert_eq!(
+            StorageKey::incarnation(&digest, random).as_str(),
+            format!("{canonical}.0000000000000000000000000000000a")
+        );
+        let long = Hasher::digest(Algorithm::Sha512, b"abc");
+        assert!(
+            StorageKey::canonical(&long)
+                .as_str()
+                .starts_with("docker/registry/v2/blobs/sha512/dd/ddaf35")
+        );
+    }
+
+    #[test]
+    fn what_is_a_key() {
+        let long = "a/".repeat(KEY_BYTES_MAX / 2 - 1);
+        let good = [
+            "a",
+            "a/b",
+            "a.b/c_d-e",
+            "..a",
+            "...",
+            &format!("{long}a"),
+            "holdfasts/x",
+            "a/holdfast",
+        ];
+        for text in good {
+            assert_eq!(
+                text.parse::<StorageKey>()
+                    .map(|key| key.as_str().to_owned())
+                    .as_deref(),
+                Ok(text)
+            );
+        }
+        let wide = "a".repeat(COMPONENT_BYTES_MAX + 1);
+        let bad = [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/.",
+            "A",
+            "a b",
+            "a\0",
+            "é",
+            "holdfast/lock",
+            &wide,
+        ];
+        for text in bad {
+            assert!(text.parse::<StorageKey>().is_err(), "{text}");
+        }
+        assert!(format!("{long}aaa").parse::<StorageKey>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_built_parses(hash in any::<[u8; 64]>(), random in any::<[u8; 16]>(), long in any::<bool>()) {
+            let digest =
+                if long { Digest::sha512(hash) } else { Digest::from_hash(Algorithm::Sha256, &hash[..32]).unwrap() };
+            for key in [StorageKey::canonical(&digest), StorageKey::incarnation(&digest, random)] {
+                prop_assert_eq!(key.as_str().parse::<StorageKey>(), Ok(key.clone()));
+            }
+        }
+    }
+}

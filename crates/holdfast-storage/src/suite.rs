@@ -1,0 +1,427 @@
+//! What every driver promises, as one suite. A backend is supported when it passes.
+//!
+//! Durability itself is shown elsewhere, by cutting the power of a virtual machine; here a store is
+//! closed and opened again.
+
+mod place;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_model::{Algorithm, Hasher};
+
+use self::place::{Place, read_all, sample, sha256};
+use crate::{BlobStore, Error, Progress, READ_CHUNK_BYTES, StorageKey};
+
+const MIB: usize = 1024 * 1024;
+
+/// Runs the suite. `open` opens the one place under test, empty at first; it is called again after
+/// the store before was dropped.
+///
+/// # Panics
+///
+/// When a promise is broken.
+pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
+    let mut place = Place::new(open().await);
+    an_upload_is_invisible_until_it_is_committed(&mut place).await;
+    contents_of_many_sizes_come_back(&mut place).await;
+    an_upload_resumes_anywhere_in_a_store_opened_again(&mut place, &open).await;
+    the_stored_bytes_are_believed_before_the_record(&mut place).await;
+    another_algorithm_can_be_hashed(&mut place).await;
+    equal_contents_do_not_meet(&mut place).await;
+    a_commit_replaces_what_was_there(&mut place).await;
+    ranges_are_what_was_asked_for(&mut place).await;
+    unknown_things_are_named(&mut place).await;
+    aborting_forgets_and_can_be_repeated(&mut place).await;
+    deleting_can_be_repeated(&mut place).await;
+    staged_uploads_are_listed(&mut place, &open).await;
+    large_contents_pass(&mut place, &open).await;
+    place
+        .store()
+        .probe()
+        .await
+        .expect("a working store passes its health check");
+}
+
+async fn an_upload_is_invisible_until_it_is_committed(place: &mut Place) {
+    let content = sample(1, 1000);
+    let key = StorageKey::canonical(&sha256(&content));
+    let id = place.begun().await;
+    place.absent(&key).await;
+    let saved = place.append(id, None, &content).await;
+    place.absent(&key).await;
+    let progress = place.finished(id, Some(saved)).await;
+    assert_eq!(progress.hasher.finish(), sha256(&content));
+    place.absent(&key).await;
+    place.commit(id, &key).await;
+    assert_eq!(place.content(&key).await, content);
+    assert_eq!(
+        place.store().size(&key).await.expect("the store answers"),
+        Some(1000)
+    );
+}
+
+async fn contents_of_many_sizes_come_back(place: &mut Place) {
+    let sizes = [
+        0,
+        1,
+        32 * 1024,
+        32 * 1024 + 1,
+        READ_CHUNK_BYTES,
+        512 * 1024 - 1,
+        512 * 1024,
+        512 * 1024 + 1,
+        MIB,
+        MIB + 1,
+    ];
+    for size in sizes {
+        let content = sample(size as u64, size);
+        let key = place.push(&content).await;
+        assert!(place.content(&key).await == content, "{size} bytes");
+    }
+}
+
+async fn an_upload_resumes_anywhere_in_a_store_opened_again(
+    place: &mut Place,
+    open: &impl AsyncFn() -> Arc<dyn BlobStore>,
+) {
+    let content = sample(3, 700_000);
+    for cut in [0, 1, 63, 64, 65, 4096, 524_288, 524_289, 699_999, 700_000] {
+        let id = place.begun().await;
+        let saved = place.append(id, None, &content[..cut]).await;
+        place.reopen(open).await;
+        let saved = place.append(id, Some(saved), &content[cut..]).await;
+        assert_eq!(
+            saved.hasher.clone().finish(),
+            sha256(&content),
+            "cut at {cut}"
+        );
+        place.reopen(open).await;
+        let progress = place.finished(id, Some(saved)).await;
+        assert_eq!(
+            (progress.offset, progress.hasher.finish()),
+            (700_000, sha256(&content))
+        );
+        place.reopen(open).await;
+        let key = StorageKey::incarnation(&sha256(&content), place.mark());
+        place.commit(id, &key).await;
+        place.reopen(open).await;
+        assert!(place.content(&key).await == content, "cut at {cut}");
+    }
+}
+
+async fn the_stored_bytes_are_believed_before_the_record(place: &mut Place) {
+    let content = sample(4, 300_000);
+    let recorded = |length: usize, algorithm| {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(&content[..length.min(content.len())]);
+        Some(Progress {
+            offset: length as u64,
+            hasher,
+        })
+    };
+    for saved in [
+        None,
+        recorded(0, Algorithm::Sha256),
+        recorded(1, Algorithm::Sha256),
+        recorded(200_000, Algorithm::Sha256),
+        recorded(200_001, Algorithm::Sha256),
+        recorded(900_000, Algorithm::Sha256),
+        recorded(200_000, Algorithm::Sha512),
+    ] {
+        let id = place.begun().await;
+        place.append(id, None, &content[..200_000]).await;
+        let progress = place.append(id, saved, &content[200_000..]).await;
+        assert_eq!(
+            (progress.offset, progress.hasher.finish()),
+            (300_000, sha256(&content))
+        );
+        place
+            .store()
+            .abort_upload(id)
+            .await
+            .expect("the upload is aborted");
+    }
+}
+
+async fn another_algorithm_can_be_hashed(place: &mut Place) {
+    let content = sample(5, 600_000);
+    let sha512 = Hasher::digest(Algorithm::Sha512, &content);
+    let id = place.begun().await;
+    let saved = place.append(id, None, &content).await;
+    let progress = place.finished(id, Some(saved)).await;
+    assert_eq!(progress.hasher.finish(), sha256(&content));
+    for algorithm in [Algorithm::Sha512, Algorithm::Sha256] {
+        let digest = place
+            .store()
+            .hash_upload(id, algorithm)
+            .await
+            .expect("staged bytes are hashed");
+        assert_eq!(digest, Hasher::digest(algorithm, &content));
+    }
+    let key = StorageKey::canonical(&sha512);
+    place.commit(id, &key).await;
+    assert!(place.content(&key).await == content);
+
+    let id = place.begun().await;
+    let mut writer = place
+        .store()
+        .resume_upload(id, None, Algorithm::Sha512)
+        .await
+        .expect("the upload resumes");
+    writer.write(content.into()).await.expect("bytes are taken");
+    assert_eq!(
+        writer
+            .finish()
+            .await
+            .expect("the upload is finished")
+            .hasher
+            .finish(),
+        sha512
+    );
+}
+
+async fn equal_contents_do_not_meet(place: &mut Place) {
+    let content = sample(6, 200_000);
+    let (one, two) = (place.begun().await, place.begun().await);
+    let first = place.append(one, None, &content[..50_000]).await;
+    let second = place.append(two, None, &content[..120_000]).await;
+    place.append(one, Some(first), &content[50_000..]).await;
+    place.append(two, Some(second), &content[120_000..]).await;
+    let canonical = StorageKey::canonical(&sha256(&content));
+    let beside = StorageKey::incarnation(&sha256(&content), [9; 16]);
+    for (id, key) in [(one, &canonical), (two, &beside)] {
+        assert_eq!(
+            place.finished(id, None).await.hasher.finish(),
+            sha256(&content)
+        );
+        place.commit(id, key).await;
+    }
+    place
+        .store()
+        .delete(std::slice::from_ref(&canonical))
+        .await
+        .expect("the object is deleted");
+    place.absent(&canonical).await;
+    assert_eq!(place.content(&beside).await, content);
+}
+
+async fn a_commit_replaces_what_was_there(place: &mut Place) {
+    let content = sample(7, 150_000);
+    let key = place.push(&content).await;
+    let reader = place.store().open(&key).await.expect("the object opens");
+    assert_eq!(place.push(&content).await, key);
+    assert_eq!(place.content(&key).await, content);
+    assert_eq!(read_all(&*reader).await, content, "an open reader goes on");
+}
+
+async fn ranges_are_what_was_asked_for(place: &mut Place) {
+    let content = sample(8, 600_000);
+    let key = place.push(&content).await;
+    let reader = place.store().open(&key).await.expect("the object opens");
+    assert_eq!(reader.size(), 600_000);
+    let offsets = [0, 1, 4095, 262_144, 599_999];
+    for (offset, max) in offsets
+        .into_iter()
+        .flat_map(|offset| [(offset, 0), (offset, 1), (offset, 70_000)])
+    {
+        let piece = reader
+            .read_at(offset as u64, max)
+            .await
+            .expect("the range reads");
+        assert!(
+            !piece.is_empty() && piece.len() <= max.max(1),
+            "{offset} {max}"
+        );
+        assert!(
+            piece == content[offset..offset + piece.len()],
+            "{offset} {max}"
+        );
+    }
+    for offset in [600_000, 600_001, u64::MAX] {
+        assert!(
+            reader
+                .read_at(offset, 10)
+                .await
+                .expect("past the end is no error")
+                .is_empty()
+        );
+    }
+}
+
+async fn unknown_things_are_named(place: &mut Place) {
+    let key = StorageKey::canonical(&sha256(b"never stored"));
+    place.absent(&key).await;
+    let id = place.upload();
+    let store = place.store();
+    let unknown = |outcome: Result<(), Error>| {
+        assert!(
+            matches!(outcome, Err(Error::UploadUnknown(named)) if named == id),
+            "{outcome:?}"
+        );
+    };
+    unknown(
+        store
+            .resume_upload(id, None, Algorithm::Sha256)
+            .await
+            .map(drop),
+    );
+    unknown(store.hash_upload(id, Algorithm::Sha256).await.map(drop));
+    unknown(store.commit_upload(id, &key).await);
+    place.absent(&key).await;
+}
+
+async fn aborting_forgets_and_can_be_repeated(place: &mut Place) {
+    let id = place.begun().await;
+    place.append(id, None, b"content").await;
+    let key = StorageKey::canonical(&sha256(b"content"));
+    for _ in 0..2 {
+        place
+            .store()
+            .abort_upload(id)
+            .await
+            .expect("aborting twice is no error");
+        let resumed = place
+            .store()
+            .resume_upload(id, None, Algorithm::Sha256)
+            .await
+            .map(drop);
+        assert!(
+            matches!(resumed, Err(Error::UploadUnknown(_))),
+            "{resumed:?}"
+        );
+    }
+
+    let id = place.begun().await;
+    let mut writer = place
+        .store()
+        .resume_upload(id, None, Algorithm::Sha256)
+        .await
+        .expect("the upload resumes");
+    place
+        .store()
+        .abort_upload(id)
+        .await
+        .expect("an upload is aborted while it is written");
+    // The writer may notice or not; what counts is that nothing can be committed.
+    let _ = writer.write(Bytes::from_static(b"content")).await;
+    let _ = writer.finish().await;
+    let committed = place.store().commit_upload(id, &key).await;
+    assert!(
+        matches!(committed, Err(Error::UploadUnknown(_))),
+        "{committed:?}"
+    );
+    place.absent(&key).await;
+}
+
+async fn deleting_can_be_repeated(place: &mut Place) {
+    let contents = [sample(10, 10), sample(11, 400_000), sample(12, 0)];
+    let mut keys = Vec::new();
+    for content in &contents {
+        keys.push(place.push(content).await);
+    }
+    let reader = place
+        .store()
+        .open(&keys[1])
+        .await
+        .expect("the object opens");
+    let never = StorageKey::canonical(&sha256(b"never stored either"));
+    for _ in 0..2 {
+        let with_unknown = [keys[0].clone(), never.clone(), keys[1].clone()];
+        place
+            .store()
+            .delete(&with_unknown)
+            .await
+            .expect("objects are deleted, absent ones too");
+        place.absent(&keys[0]).await;
+        place.absent(&keys[1]).await;
+        assert_eq!(place.content(&keys[2]).await, contents[2]);
+    }
+    assert_eq!(
+        read_all(&*reader).await,
+        contents[1],
+        "an open reader goes on"
+    );
+    place.store().delete(&[]).await.expect("nothing is deleted");
+    assert_eq!(
+        place.push(&contents[0]).await,
+        keys[0],
+        "a deleted content can be pushed again"
+    );
+    assert_eq!(place.content(&keys[0]).await, contents[0]);
+}
+
+async fn staged_uploads_are_listed(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {
+    let (empty, suspended, committed) = (
+        place.begun().await,
+        place.begun().await,
+        place.begun().await,
+    );
+    place.append(suspended, None, b"some").await;
+    let progress = place.finished(committed, None).await;
+    place
+        .commit(committed, &StorageKey::canonical(&progress.hasher.finish()))
+        .await;
+    for _ in 0..2 {
+        let staged = place
+            .store()
+            .staged_uploads()
+            .await
+            .expect("uploads are listed");
+        let listed = |id| staged.iter().filter(|staged| **staged == id).count();
+        assert_eq!(
+            (listed(empty), listed(suspended), listed(committed)),
+            (1, 1, 0)
+        );
+        place.reopen(open).await;
+    }
+}
+
+async fn large_contents_pass(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {
+    let block = Bytes::from(sample(13, MIB));
+    for mib in [5_u64, 70] {
+        let id = place.begun().await;
+        let mut expected = Hasher::new(Algorithm::Sha256);
+        let mut writer = place
+            .store()
+            .resume_upload(id, None, Algorithm::Sha256)
+            .await
+            .expect("the upload resumes");
+        for number in 0..mib {
+            let head = Bytes::copy_from_slice(&number.to_le_bytes());
+            for piece in [head, block.slice(8..)] {
+                expected.update(&piece);
+                writer.write(piece).await.expect("bytes are taken");
+            }
+        }
+        let progress = writer.finish().await.expect("the upload is finished");
+        let digest = expected.finish();
+        assert_eq!(
+            (progress.offset, progress.hasher.finish()),
+            (mib * MIB as u64, digest)
+        );
+        let key = StorageKey::canonical(&digest);
+        place.commit(id, &key).await;
+        place.reopen(open).await;
+
+        let reader = place.store().open(&key).await.expect("the object opens");
+        assert_eq!(reader.size(), mib * MIB as u64);
+        let mut found = Hasher::new(Algorithm::Sha256);
+        let mut offset = 0;
+        while offset < reader.size() {
+            let piece = reader
+                .read_at(offset, usize::MAX)
+                .await
+                .expect("the object reads");
+            found.update(&piece);
+            offset += piece.len() as u64;
+        }
+        assert_eq!(found.finish(), digest);
+        drop(reader);
+        place
+            .store()
+            .delete(&[key])
+            .await
+            .expect("the object is deleted");
+    }
+}

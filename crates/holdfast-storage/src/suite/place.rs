@@ -1,0 +1,156 @@
+//! The place under test, and the steps that every behaviour is made of.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
+
+use crate::{BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, StorageKey};
+
+/// A store that can be closed and opened again.
+pub(super) struct Place {
+    store: Option<Arc<dyn BlobStore>>,
+    numbers: u8,
+}
+
+impl Place {
+    pub(super) fn new(store: Arc<dyn BlobStore>) -> Place {
+        Place {
+            store: Some(store),
+            numbers: 0,
+        }
+    }
+
+    pub(super) fn store(&self) -> &dyn BlobStore {
+        self.store
+            .as_deref()
+            .expect("a store is open between reopenings")
+    }
+
+    pub(super) async fn reopen(&mut self, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {
+        self.store = None;
+        self.store = Some(open().await);
+    }
+
+    /// Sixteen bytes that differ after each upload.
+    pub(super) fn mark(&self) -> [u8; 16] {
+        [self.numbers; 16]
+    }
+
+    pub(super) fn upload(&mut self) -> UploadId {
+        self.numbers += 1;
+        UploadId::from_random([self.numbers; 16])
+    }
+
+    pub(super) async fn begun(&mut self) -> UploadId {
+        let id = self.upload();
+        self.store()
+            .begin_upload(id)
+            .await
+            .expect("a fresh upload begins");
+        id
+    }
+
+    /// Appends `content` in pieces and suspends.
+    pub(super) async fn append(
+        &self,
+        id: UploadId,
+        saved: Option<Progress>,
+        content: &[u8],
+    ) -> Progress {
+        let mut writer = self
+            .store()
+            .resume_upload(id, saved, Algorithm::Sha256)
+            .await
+            .expect("the upload resumes");
+        let start = writer.offset();
+        for piece in content.chunks(100_000) {
+            writer
+                .write(Bytes::copy_from_slice(piece))
+                .await
+                .expect("bytes are taken");
+        }
+        assert_eq!(writer.offset(), start + content.len() as u64);
+        let progress = writer.suspend().await.expect("the upload is suspended");
+        assert_eq!(progress.offset, start + content.len() as u64);
+        progress
+    }
+
+    pub(super) async fn finished(&self, id: UploadId, saved: Option<Progress>) -> Progress {
+        let writer = self
+            .store()
+            .resume_upload(id, saved, Algorithm::Sha256)
+            .await
+            .expect("the upload resumes");
+        writer.finish().await.expect("the upload is finished")
+    }
+
+    pub(super) async fn commit(&self, id: UploadId, key: &StorageKey) {
+        self.store()
+            .commit_upload(id, key)
+            .await
+            .expect("a finished upload is committed");
+    }
+
+    /// Uploads and commits `content` under its own digest.
+    pub(super) async fn push(&mut self, content: &[u8]) -> StorageKey {
+        let id = self.begun().await;
+        let saved = self.append(id, None, content).await;
+        let progress = self.finished(id, Some(saved)).await;
+        let digest = progress.hasher.finish();
+        assert_eq!(digest, sha256(content));
+        let key = StorageKey::canonical(&digest);
+        self.commit(id, &key).await;
+        key
+    }
+
+    pub(super) async fn content(&self, key: &StorageKey) -> Vec<u8> {
+        read_all(&*self.store().open(key).await.expect("the object opens")).await
+    }
+
+    pub(super) async fn absent(&self, key: &StorageKey) {
+        let size = self.store().size(key).await.expect("the store answers");
+        assert_eq!(size, None, "{key}");
+        let opened = self.store().open(key).await.map(|reader| reader.size());
+        assert!(
+            matches!(&opened, Err(Error::NotFound(named)) if named == key),
+            "{opened:?}"
+        );
+    }
+}
+
+pub(super) async fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
+    let mut content = Vec::new();
+    while (content.len() as u64) < reader.size() {
+        let piece = reader
+            .read_at(content.len() as u64, usize::MAX)
+            .await
+            .expect("the object reads");
+        assert!(!piece.is_empty() && piece.len() <= READ_CHUNK_BYTES);
+        content.extend_from_slice(&piece);
+    }
+    let end = reader
+        .read_at(reader.size(), 1)
+        .await
+        .expect("the end reads");
+    assert!(end.is_empty());
+    content
+}
+
+pub(super) fn sha256(content: &[u8]) -> Digest {
+    Hasher::digest(Algorithm::Sha256, content)
+}
+
+/// Bytes that repeat nowhere near, different for each `seed`.
+pub(super) fn sample(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut content = Vec::with_capacity(length + 8);
+    while content.len() < length {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        content.extend_from_slice(&(state ^ (state >> 29)).to_le_bytes());
+    }
+    content.truncate(length);
+    content
+}
