@@ -1,0 +1,200 @@
+//! Blobs: which bytes there are, and which repository has them.
+//!
+//! A blob is seen only through a repository's own link to it. The protocol that keeps a blob some push
+//! relies on is argued in the project's notes on garbage collection; its parts here are `link` (an
+//! upload is finished), `mount`, the lease renewed by [`Metadata::blob`], and `unlink`.
+
+mod find;
+mod link;
+mod stored;
+mod unlink;
+
+use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
+
+use crate::cache::{Answer, Question};
+use crate::lease::{Lease, lease};
+use crate::{Metadata, Result};
+
+pub(crate) use find::LinkedBlob;
+#[cfg(test)]
+pub(crate) use find::{FIND_LINKED, KEY_IN_USE, REPOSITORIES_WITH};
+#[cfg(test)]
+pub(crate) use stored::FIND_LIVE;
+
+/// A blob of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where the bytes are.
+    pub storage_key: String,
+}
+
+/// A finished upload: bytes written and synced, digest checked.
+#[derive(Clone, Debug)]
+pub struct LinkBlob {
+    /// The repository to link it into.
+    pub repository: RepositoryName,
+    /// The digest the bytes have.
+    pub digest: Digest,
+    /// How many there are.
+    pub size: u64,
+    /// Where they are.
+    pub storage_key: String,
+    /// The session they came through, which ends.
+    pub upload: Option<UploadId>,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+/// What became of a finished upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// It is linked, and these bytes are the blob.
+    Stored,
+    /// It is linked to bytes that were there before. The key of the new ones is given up to the outbox;
+    /// the caller may delete them at once.
+    Surplus {
+        /// Where the blob's bytes are.
+        live_key: String,
+    },
+    /// Nothing was changed: the key is waiting for deletion or was the key of a deleted blob. Move the
+    /// bytes to a fresh key and try again.
+    KeyTaken,
+}
+
+/// What became of a blob to be removed from a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlinked {
+    /// It is no longer there.
+    Removed,
+    /// It was not there.
+    Unknown,
+    /// Nothing was changed: manifests need it.
+    InUse {
+        /// Some of them, at most ten.
+        manifests: Vec<Digest>,
+    },
+}
+
+impl Metadata {
+    /// A blob of this repository.
+    ///
+    /// Whoever is told that it exists may rely on it for half a grace period: if nothing uses it yet and
+    /// less than that is left of its lease, the lease is renewed.
+    pub async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<Option<Blob>> {
+        let Some(linked) = self.linked_blob(repository, digest).await? else {
+            return Ok(None);
+        };
+        let renewal = || link::RenewLease {
+            repository: repository.clone(),
+            digest: *digest,
+            until: now.plus(self.grace()),
+        };
+        match lease(linked.used, linked.lease_until, now, self.grace()) {
+            Lease::Good => {}
+            Lease::Renew => {
+                if let Err(error) = self.write_soon(renewal()) {
+                    tracing::debug!(%repository, %digest, %error, "a lease was not renewed");
+                }
+            }
+            Lease::Ended => match self.write(renewal()).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                // A database that cannot be written still serves pulls, and deletes nothing meanwhile.
+                Err(error) => {
+                    tracing::debug!(%repository, %digest, %error, "a lease was not renewed")
+                }
+            },
+        }
+        Ok(Some(Blob {
+            size: linked.size,
+            storage_key: linked.storage_key.clone(),
+        }))
+    }
+
+    async fn linked_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<std::sync::Arc<LinkedBlob>>> {
+        let question = Question::Blob(digest);
+        let (version, cached) = self.cache().get(repository, question);
+        if let Some(Answer::Blob(linked)) = cached {
+            return Ok(Some(linked));
+        }
+        let found = self
+            .read(find::Find { repository, digest })
+            .await?
+            .map(std::sync::Arc::new);
+        if let Some(linked) = &found {
+            self.cache()
+                .put(repository, question, version, Answer::Blob(linked.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Whether a new blob of this digest may be written to this storage key: there is none of that
+    /// digest, not even a deleted one, and the key is not waiting for deletion.
+    pub async fn key_is_free(&self, storage_key: &str, digest: &Digest) -> Result<bool> {
+        self.read(find::KeyIsFree {
+            storage_key,
+            digest,
+        })
+        .await
+    }
+
+    /// Links a finished upload into its repository and ends the session.
+    pub async fn link_blob(&self, blob: LinkBlob) -> Result<Linked> {
+        let lease_until = blob.now.plus(self.grace());
+        self.write(link::Link { blob, lease_until }).await
+    }
+
+    /// Links a blob of one repository into another; its size, or `None` if the first has no such blob.
+    pub async fn mount_blob(
+        &self,
+        from: &RepositoryName,
+        to: &RepositoryName,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<Option<u64>> {
+        let lease_until = now.plus(self.grace());
+        self.write(link::Mount {
+            from: from.clone(),
+            to: to.clone(),
+            digest: *digest,
+            lease_until,
+            now,
+        })
+        .await
+    }
+
+    /// Some repositories that have this blob.
+    pub async fn repositories_with_blob(
+        &self,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
+        self.read(find::RepositoriesWith { digest, limit }).await
+    }
+
+    /// Removes a blob from a repository unless a manifest there needs it.
+    pub async fn unlink_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<Unlinked> {
+        self.write(unlink::Unlink {
+            repository: repository.clone(),
+            digest: *digest,
+            now,
+        })
+        .await
+    }
+}

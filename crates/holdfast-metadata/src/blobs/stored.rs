@@ -1,0 +1,81 @@
+//! Content that is stored already, for a pusher who has just proved to have it.
+
+use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
+
+use super::link::attach;
+use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::{Metadata, Result, repositories};
+
+pub(crate) const FIND_LIVE: &str = "SELECT size_bytes FROM blobs WHERE digest = ?1 AND state = 0";
+
+impl Metadata {
+    /// Whether a live blob of this digest is stored, for whichever repository. This is not for clients:
+    /// they may know of a blob through a repository only.
+    pub async fn content_exists(&self, digest: &Digest) -> Result<bool> {
+        self.read(FindLive { digest }).await
+    }
+
+    /// Links a blob that is stored already and ends the session that brought its bytes again; its
+    /// size, or `None` if it is not stored any more. The caller has seen the bytes hash to the digest.
+    pub async fn link_stored_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        upload: Option<UploadId>,
+        now: Timestamp,
+    ) -> Result<Option<u64>> {
+        let lease_until = now.plus(self.grace());
+        self.write(LinkStored {
+            repository: repository.clone(),
+            digest: *digest,
+            upload,
+            lease_until,
+            now,
+        })
+        .await
+    }
+}
+
+struct FindLive<'a> {
+    digest: &'a Digest,
+}
+
+impl Operation for FindLive<'_> {
+    type Output = bool;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
+        Ok(tx.first(FIND_LIVE, params![*self.digest]).await?.is_some())
+    }
+}
+
+struct LinkStored {
+    repository: RepositoryName,
+    digest: Digest,
+    upload: Option<UploadId>,
+    lease_until: Timestamp,
+    now: Timestamp,
+}
+
+impl Operation for LinkStored {
+    type Output = Option<u64>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Option<u64>> {
+        let locked = "SELECT size_bytes FROM blobs WHERE digest = ?1 AND state = 0 /*FOR SHARE*/";
+        let Some(mut row) = tx.first(locked, params![self.digest]).await? else {
+            return Ok(None);
+        };
+        let size = row.size()?;
+        let repo_id = repositories::id_or_new(tx, &self.repository, self.now).await?;
+        attach(tx, repo_id, self.digest, self.lease_until).await?;
+        if let Some(upload) = self.upload {
+            let id = upload.to_string();
+            tx.execute("DELETE FROM uploads WHERE id = ?1", params![id.as_str()])
+                .await?;
+        }
+        Ok(Some(size))
+    }
+}
+
+impl Write for LinkStored {
+    const DURABILITY: Durability = Durability::Durable;
+}

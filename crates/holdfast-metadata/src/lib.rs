@@ -1,0 +1,46 @@
+//! Every fact about the stored bytes: repositories, links, manifests with their payload, tags,
+//! referrers, upload sessions, and what garbage collection still has to look at.
+//!
+//! [`Metadata`] is the handle. Each change is one transaction, written once as an
+//! `Operation` over a small `Transaction` trait, so that a second engine runs the same SQL and
+//! the same logic. Today's engine is SQLite (the `sqlite` module): one writer thread with group
+//! commit, reads inline on the calling thread, and a cache of hot answers in front (the `cache` module).
+//!
+//! Invariants, on which every pull rests (the schema enforces the first by foreign keys):
+//!
+//! * **I1** what a manifest needs is linked into its repository; **I2** a linked blob is live;
+//! * **I3** a storage key in the outbox is not the key of a live blob and never will be again;
+//! * **I4** bytes are deleted only through the outbox; **I5** a live blob's key was completely written
+//!   and its digest checked before it got here.
+//!
+//! Nothing here touches blob storage or reads a clock: time comes in as an argument.
+
+mod blobs;
+mod cache;
+mod error;
+mod gc_queues;
+mod ids;
+mod lease;
+mod manifests;
+mod metadata;
+mod migrations;
+mod operation;
+mod options;
+mod outbox;
+mod referrers;
+mod repositories;
+mod settings;
+mod sqlite;
+mod tags;
+mod uploads;
+
+pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
+pub use error::Error;
+pub use manifests::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
+pub use metadata::{Counters, Metadata};
+pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
+pub use referrers::Referrer;
+pub use uploads::{ExpiredUpload, NewUpload, Upload, UploadCreated};
+
+/// What every call answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

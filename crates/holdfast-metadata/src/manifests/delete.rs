@@ -1,0 +1,94 @@
+//! Deleting a manifest: one transaction.
+
+use std::time::Duration;
+
+use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
+
+use crate::gc_queues::{queue_children_of, queue_links_of, queue_referrers_of};
+use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::tags::{Change, record};
+use crate::{Result, repositories};
+
+pub(super) struct Delete {
+    pub(super) repository: RepositoryName,
+    pub(super) digest: Digest,
+    pub(super) grace: Duration,
+    pub(super) now: Timestamp,
+}
+
+impl Operation for Delete {
+    type Output = Option<Vec<Tag>>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Option<Vec<Tag>>> {
+        let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
+            return Ok(None);
+        };
+        let sql = "SELECT id FROM manifests WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/";
+        let Some(mut row) = tx.first(sql, params![repo_id, self.digest]).await? else {
+            return Ok(None);
+        };
+        let id = row.integer()?;
+        let tags = self.delete_tags(tx, repo_id, id).await?;
+
+        let later = self.now.plus(self.grace);
+        queue_links_of(tx, repo_id, id, self.now).await?;
+        queue_children_of(tx, repo_id, id, later).await?;
+        queue_referrers_of(tx, repo_id, self.digest, later).await?;
+        tx.execute(
+            "INSERT INTO manifest_trash (repo_id, digest, media_type, deleted_at, purge_at, payload)
+             SELECT repo_id, digest, media_type, CAST(?3 AS BIGINT), CAST(?4 AS BIGINT), payload FROM manifests
+             WHERE repo_id = ?1 AND id = ?2
+             ON CONFLICT (repo_id, digest) DO UPDATE SET deleted_at = excluded.deleted_at, purge_at = excluded.purge_at",
+            params![repo_id, id, self.now, later],
+        )
+        .await?;
+        tx.execute(
+            "DELETE FROM manifests WHERE repo_id = ?1 AND id = ?2",
+            params![repo_id, id],
+        )
+        .await?;
+        repositories::mark_if_empty(tx, repo_id).await?;
+        Ok(Some(tags))
+    }
+}
+
+impl Write for Delete {
+    const DURABILITY: Durability = Durability::Durable;
+
+    fn outdates(&self) -> Option<&RepositoryName> {
+        Some(&self.repository)
+    }
+}
+
+impl Delete {
+    async fn delete_tags<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+        id: i64,
+    ) -> Result<Vec<Tag>> {
+        let sql = "SELECT name FROM tags WHERE repo_id = ?1 AND manifest_id = ?2 ORDER BY name";
+        let rows = tx.query(sql, params![repo_id, id]).await?;
+        let tags: Vec<Tag> = rows
+            .into_iter()
+            .map(|mut row| row.parsed())
+            .collect::<Result<_>>()?;
+        tx.execute(
+            "DELETE FROM tags WHERE repo_id = ?1 AND manifest_id = ?2",
+            params![repo_id, id],
+        )
+        .await?;
+        for tag in &tags {
+            record(
+                tx,
+                repo_id,
+                tag,
+                Change::Deleted { old: self.digest },
+                None,
+                self.now,
+            )
+            .await?;
+        }
+        Ok(tags)
+    }
+}

@@ -1,0 +1,162 @@
+//! Manifests: stored as they came, with what they name.
+//!
+//! A manifest is accepted in one transaction together with its links, children and tags, or not at
+//! all. The caller has parsed it; only the facts drawn from it come here.
+
+mod delete;
+mod find;
+mod put;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_model::{Digest, MediaType, Reference, RepositoryName, Tag, Timestamp};
+
+use crate::cache::{Answer, Question};
+use crate::{Metadata, Result};
+
+#[cfg(test)]
+pub(crate) use find::{BY_DIGEST, BY_TAG};
+
+/// A manifest to store.
+#[derive(Clone, Debug)]
+pub struct PutManifest {
+    /// The repository to store it in.
+    pub repository: RepositoryName,
+    /// The digest the payload has.
+    pub digest: Digest,
+    /// What the payload is.
+    pub media_type: MediaType,
+    /// The bytes as the client sent them.
+    pub payload: Bytes,
+    /// The kind of artifact, as lists of referrers state it.
+    pub artifact_type: Option<String>,
+    /// The manifest this one refers to.
+    pub subject: Option<Digest>,
+    /// The manifest's annotations, a JSON object.
+    pub annotations_json: Option<String>,
+    /// What a pull of it transfers, in bytes.
+    pub image_size: u64,
+    /// The blobs it names: config, then layers.
+    pub blobs: Vec<BlobReference>,
+    /// The manifests it names, if it is an index.
+    pub children: Vec<ChildReference>,
+    /// Tags that are to point at it.
+    pub tags: Vec<Tag>,
+    /// Who pushed it.
+    pub pushed_by: Option<i64>,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+/// A blob named by a manifest.
+#[derive(Clone, Debug)]
+pub struct BlobReference {
+    /// Its digest.
+    pub digest: Digest,
+    /// What the manifest says it is.
+    pub media_type: String,
+    /// What the manifest says its size is.
+    pub size: u64,
+    /// Whether the manifest is refused while the repository does not have it.
+    pub required: bool,
+}
+
+/// A manifest named by an index; or a blob, in the caches BuildKit exports.
+#[derive(Clone, Debug)]
+pub struct ChildReference {
+    /// Its digest.
+    pub digest: Digest,
+    /// What the index says it is.
+    pub media_type: String,
+    /// What the index says its size is.
+    pub size: u64,
+    /// The platform it is for.
+    pub platform: Option<String>,
+    /// Whether the index is refused while the repository does not have it.
+    pub required: bool,
+}
+
+/// What became of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It is stored and its tags point at it.
+    Stored {
+        /// False if the repository had it before.
+        created: bool,
+    },
+    /// Nothing was changed: required content is not in the repository. Each digest stands once, in the
+    /// order of the manifest.
+    Missing {
+        /// The blobs it lacks.
+        blobs: Vec<Digest>,
+        /// The children it lacks.
+        manifests: Vec<Digest>,
+    },
+}
+
+/// A manifest as it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// The digest of the payload.
+    pub digest: Digest,
+    /// What the payload is.
+    pub media_type: MediaType,
+    /// The bytes as the client sent them.
+    pub payload: Bytes,
+}
+
+impl Metadata {
+    /// Stores a manifest and points its tags at it. Storing the same bytes again only moves tags.
+    pub async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome> {
+        let grace = self.grace();
+        self.write(put::Put { manifest, grace }).await
+    }
+
+    /// The manifest under a tag or digest of this repository.
+    pub async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Arc<StoredManifest>>> {
+        let question = Question::from(reference);
+        let (version, cached) = self.cache().get(repository, question);
+        if let Some(Answer::Manifest(manifest)) = cached {
+            return Ok(Some(manifest));
+        }
+        let found = self
+            .read(find::Find {
+                repository,
+                reference,
+            })
+            .await?
+            .map(Arc::new);
+        if let Some(manifest) = &found {
+            self.cache().put(
+                repository,
+                question,
+                version,
+                Answer::Manifest(manifest.clone()),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Deletes a manifest with its tags, which are returned; `None` if there was none. What it named
+    /// stays until garbage collection has looked at it; its payload is kept for the grace period.
+    pub async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Tag>>> {
+        let grace = self.grace();
+        self.write(delete::Delete {
+            repository: repository.clone(),
+            digest: *digest,
+            grace,
+            now,
+        })
+        .await
+    }
+}

@@ -1,0 +1,91 @@
+//! The handle. What can be asked and changed stands with its subject: `blobs`, `manifests`, `tags`,
+//! `referrers`, `repositories`, `uploads`, `settings`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use holdfast_model::Timestamp;
+
+use crate::cache::{Cache, Versions};
+use crate::operation::{Operation, Write};
+use crate::sqlite::Sqlite;
+use crate::{Options, Result};
+
+/// Every fact about the stored bytes. Clones share one database.
+///
+/// When the last clone goes, changes already accepted are still made; [`close`](Metadata::close) waits
+/// for them.
+#[derive(Clone, Debug)]
+pub struct Metadata(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Sqlite,
+    cache: Cache,
+    grace: Duration,
+}
+
+/// What the database did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Transactions committed.
+    pub commits: u64,
+    /// Changes in them; more than commits when several shared one.
+    pub changes: u64,
+    /// Changes that wait now.
+    pub waiting: usize,
+}
+
+impl Metadata {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// An embedded database is opened on the calling thread: call this before there is traffic.
+    pub async fn open(options: Options, now: Timestamp) -> Result<Metadata> {
+        let versions = Arc::new(Versions::new());
+        let engine = Sqlite::open(&options, versions.clone(), now)?;
+        let cache = Cache::new(options.cache_bytes, versions);
+        Ok(Metadata(Arc::new(Inner {
+            engine,
+            cache,
+            grace: options.grace,
+        })))
+    }
+
+    /// Makes the changes accepted so far, tidies the files and refuses further changes. Questions are
+    /// still answered. Closing twice is fine.
+    pub async fn close(&self) -> Result<()> {
+        self.0.engine.close().await
+    }
+
+    /// What the database did since it was opened.
+    pub fn counters(&self) -> Counters {
+        let totals = self.0.engine.totals();
+        Counters {
+            commits: totals.commits.load(Ordering::Relaxed),
+            changes: totals.changes.load(Ordering::Relaxed),
+            waiting: totals.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) async fn read<O: Operation>(&self, question: O) -> Result<O::Output> {
+        self.0.engine.read(question).await
+    }
+
+    pub(crate) async fn write<O: Write>(&self, change: O) -> Result<O::Output> {
+        self.0.engine.write(change).await
+    }
+
+    /// Makes a change that nobody waits for.
+    pub(crate) fn write_soon<O: Write>(&self, change: O) -> Result<()> {
+        self.0.engine.write_soon(change)
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.0.grace
+    }
+}

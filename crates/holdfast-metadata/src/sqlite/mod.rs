@@ -1,0 +1,128 @@
+//! The SQLite engine: one writer thread with group commit, readers on the calling threads.
+//!
+//! A look-up by key in prepared SQL takes a microsecond or two, far less than handing it to another
+//! thread, so reads run inline on connections of their own and never wait for the writer (WAL).
+
+mod connection;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+
+use holdfast_model::Timestamp;
+use rusqlite::Connection;
+
+use crate::cache::Versions;
+use crate::ids::Ids;
+use crate::operation::{Operation, Write};
+use crate::{Location, Options, Result, migrations};
+
+pub(crate) use connection::failure;
+use connection::{Mode, SqliteTransaction, ready};
+pub(crate) use writer::Totals;
+use writer::Writer;
+
+/// Fewest and most read connections; between them, one per processor.
+const READERS: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    writer: Writer,
+    readers: Readers,
+    ids: Arc<Ids>,
+}
+
+#[derive(Debug)]
+struct Readers(Vec<Arc<Mutex<Connection>>>);
+
+impl Sqlite {
+    /// Opens the database and brings its schema up to date. Blocks the calling thread meanwhile.
+    pub(crate) fn open(
+        options: &Options,
+        versions: Arc<Versions>,
+        now: Timestamp,
+    ) -> Result<Sqlite> {
+        let ids = Arc::new(Ids::new(options.id_seed));
+        let (writer, readers) = match &options.location {
+            Location::File(path) => {
+                let mut writer = connection::open(path, Mode::Write)?;
+                migrations::migrate(&mut writer, now)?;
+                (Arc::new(Mutex::new(writer)), open_readers(path)?)
+            }
+            Location::Memory => {
+                let mut only = connection::open_memory()?;
+                migrations::migrate(&mut only, now)?;
+                // One connection for everybody: readers wait for the end of a batch and so never see
+                // half of one.
+                let only = Arc::new(Mutex::new(only));
+                (only.clone(), vec![only])
+            }
+        };
+        let writer = Writer::start(writer, ids.clone(), versions, options.queue_length)?;
+        Ok(Sqlite {
+            writer,
+            readers: Readers(readers),
+            ids,
+        })
+    }
+
+    /// Answers a question, inline.
+    pub(crate) async fn read<O: Operation>(&self, question: O) -> Result<O::Output> {
+        let mut connection = self.readers.take();
+        ready(question.run(&mut SqliteTransaction::new(&mut connection, &self.ids)))
+    }
+
+    /// Makes a change; the answer comes once it is committed.
+    pub(crate) async fn write<O: Write>(&self, change: O) -> Result<O::Output> {
+        self.writer.write(change).await
+    }
+
+    /// Makes a change some time soon, if the writer has room for it.
+    pub(crate) fn write_soon<O: Write>(&self, change: O) -> Result<()> {
+        self.writer.send(change).map(drop)
+    }
+
+    /// Ends the writer after everything accepted so far.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.writer.close().await
+    }
+
+    /// What the writer did since the start.
+    pub(crate) fn totals(&self) -> &Totals {
+        self.writer.totals()
+    }
+}
+
+fn open_readers(path: &Path) -> Result<Vec<Arc<Mutex<Connection>>>> {
+    let processors = available_parallelism().map_or(*READERS.start(), NonZero::get);
+    (0..processors.clamp(*READERS.start(), *READERS.end()))
+        .map(|_| Ok(Arc::new(Mutex::new(connection::open(path, Mode::Read)?))))
+        .collect()
+}
+
+impl Readers {
+    /// A connection of this thread's own if possible, any free one otherwise.
+    fn take(&self) -> MutexGuard<'_, Connection> {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static NUMBER: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed)));
+
+        let own = NUMBER.with(Cell::get);
+        for offset in 0..self.0.len() {
+            if let Ok(free) = self.0[(own + offset) % self.0.len()].try_lock() {
+                return free;
+            }
+        }
+        // A reader that panicked left nothing open: its statements were reset as they were dropped.
+        self.0[own % self.0.len()]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,349 @@
+//! The writer: one thread, and one commit for all changes that wait for it.
+//!
+//! A durable commit costs a sync of the disk whatever it holds, so changes that arrive during one
+//! commit share the next. Each runs in its own savepoint: a failing one is undone alone. Nobody is
+//! answered before the commit. When nothing else waits, a change is committed at once.
+//!
+//! A batch is as durable as its first change asks: behind a relaxed one, a durable change waits for
+//! the next batch, which syncs, and with it the log before it. So upload progress never pays for a sync.
+//!
+//! The log is copied back into the database by this thread, after the answers are out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::connection::{SqliteTransaction, failure, ready};
+use crate::cache::{Stripe, Versions};
+use crate::ids::Ids;
+use crate::operation::{Durability, Write};
+use crate::{Error, Result};
+
+/// Most changes in one commit.
+const BATCH: usize = 64;
+/// Log length in pages (4 KiB) from which it is copied back as far as readers allow.
+const CHECKPOINT_PAGES: usize = 4_000;
+/// Log length from which the writer waits for readers, so that the log can start over.
+const RESTART_PAGES: usize = 4 * CHECKPOINT_PAGES;
+
+/// What the writer did since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Batches committed.
+    pub(crate) commits: AtomicU64,
+    /// Changes in them.
+    pub(crate) changes: AtomicU64,
+    /// Changes that wait now.
+    pub(crate) waiting: AtomicUsize,
+}
+
+enum Message {
+    Change(Box<dyn Job>),
+    Close(oneshot::Sender<Result<()>>),
+}
+
+/// A change of any type.
+trait Job: Send {
+    fn durability(&self) -> Durability;
+    fn stripe(&self) -> Option<Stripe>;
+    /// Runs it and keeps its answer; an error means that its effects must go.
+    fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<()>;
+    /// Answers, now that the batch is committed or lost.
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Pending<O: Write> {
+    change: O,
+    output: Option<Result<O::Output>>,
+    reply: oneshot::Sender<Result<O::Output>>,
+}
+
+impl<O: Write> Job for Pending<O> {
+    fn durability(&self) -> Durability {
+        O::DURABILITY
+    }
+
+    fn stripe(&self) -> Option<Stripe> {
+        self.change.outdates().map(Versions::stripe)
+    }
+
+    fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<()> {
+        self.output
+            .insert(ready(self.change.run(tx)))
+            .as_ref()
+            .map(drop)
+            .map_err(Clone::clone)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let answer = match (committed, self.output) {
+            (_, Some(Err(error))) | (Err(error), _) => Err(error),
+            (Ok(()), Some(Ok(output))) => Ok(output),
+            (Ok(()), None) => Err(panicked()),
+        };
+        // Whoever asked may be gone; the change is made all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn panicked() -> Error {
+    Error::internal("a metadata change panicked")
+}
+
+/// The callers' end.
+#[derive(Debug)]
+pub(super) struct Writer {
+    sender: Sender<Message>,
+    totals: Arc<Totals>,
+    queue_length: usize,
+}
+
+impl Writer {
+    pub(super) fn start(
+        connection: Arc<Mutex<Connection>>,
+        ids: Arc<Ids>,
+        versions: Arc<Versions>,
+        queue_length: usize,
+    ) -> Result<Writer> {
+        let log_pages = Arc::new(AtomicUsize::new(0));
+        watch_log(
+            &mut connection.lock().unwrap_or_else(PoisonError::into_inner),
+            log_pages.clone(),
+        )?;
+        let (sender, receiver) = channel();
+        let totals = Arc::new(Totals::default());
+        let worker = Worker {
+            receiver,
+            held: None,
+            ids,
+            versions,
+            totals: totals.clone(),
+            synchronous: None,
+            log_pages,
+            checkpoint_at: CHECKPOINT_PAGES,
+        };
+        thread::Builder::new()
+            .name("metadata-writer".to_owned())
+            .spawn(move || worker.run(connection))
+            .map_err(|error| Error::Unavailable(Arc::new(error)))?;
+        Ok(Writer {
+            sender,
+            totals,
+            queue_length,
+        })
+    }
+
+    pub(super) fn send<O: Write>(&self, change: O) -> Result<oneshot::Receiver<Result<O::Output>>> {
+        if self.totals.waiting.fetch_add(1, Ordering::Relaxed) >= self.queue_length {
+            self.totals.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::Overloaded);
+        }
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Pending {
+            change,
+            output: None,
+            reply,
+        });
+        self.sender.send(Message::Change(job)).map_err(|_| {
+            self.totals.waiting.fetch_sub(1, Ordering::Relaxed);
+            Error::Closed
+        })?;
+        Ok(answer)
+    }
+
+    pub(super) async fn write<O: Write>(&self, change: O) -> Result<O::Output> {
+        self.send(change)?.await.unwrap_or(Err(Error::Closed))
+    }
+
+    pub(super) async fn close(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        match self.sender.send(Message::Close(reply)) {
+            Ok(()) => answer.await.unwrap_or(Ok(())),
+            Err(_closed_before) => Ok(()),
+        }
+    }
+
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+}
+
+/// Keeps `pages` at the length of the log, and SQLite from copying it back within a commit.
+fn watch_log(connection: &mut Connection, pages: Arc<AtomicUsize>) -> Result<()> {
+    connection
+        .wal_hook(Some(
+            move |_log: &mut rusqlite::hooks::Wal, length: std::ffi::c_int| {
+                pages.store(usize::try_from(length).unwrap_or(0), Ordering::Relaxed);
+                Ok(())
+            },
+        ))
+        .map_err(failure)
+}
+
+/// The thread's end.
+struct Worker {
+    receiver: Receiver<Message>,
+    /// A message that did not fit the last batch.
+    held: Option<Message>,
+    ids: Arc<Ids>,
+    versions: Arc<Versions>,
+    totals: Arc<Totals>,
+    /// What the connection is set to, once known.
+    synchronous: Option<Durability>,
+    log_pages: Arc<AtomicUsize>,
+    /// Log length at which it is copied back next.
+    checkpoint_at: usize,
+}
+
+impl Worker {
+    fn run(mut self, connection: Arc<Mutex<Connection>>) {
+        let lock = || connection.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(message) = self.held.take().or_else(|| self.receiver.recv().ok()) {
+            match message {
+                Message::Change(first) => {
+                    self.batch(&mut lock(), first);
+                    self.copy_back_log(&mut lock());
+                }
+                Message::Close(reply) => {
+                    let _ = reply.send(checkpoint(&lock(), "TRUNCATE"));
+                    return;
+                }
+            }
+        }
+        if let Err(error) = checkpoint(&lock(), "TRUNCATE") {
+            tracing::warn!(%error, "the metadata log could not be copied back at the end");
+        }
+    }
+
+    fn batch(&mut self, connection: &mut Connection, first: Box<dyn Job>) {
+        let durability = first.durability();
+        let mut jobs = Vec::with_capacity(BATCH);
+        let mut outcome = self.begin(connection, durability);
+        let mut next = Some(first);
+        while let Some(mut job) = next.take() {
+            self.totals.waiting.fetch_sub(1, Ordering::Relaxed);
+            if outcome.is_ok() {
+                outcome = self.run_alone(connection, job.as_mut());
+            }
+            jobs.push(job);
+            if outcome.is_ok() && jobs.len() < BATCH {
+                next = self.next_of(durability);
+            }
+        }
+        outcome = outcome.and_then(|()| execute(connection, "COMMIT"));
+        if let Err(error) = &outcome {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                changes = jobs.len(),
+                "metadata changes were lost"
+            );
+            if !connection.is_autocommit() {
+                let _ = execute(connection, "ROLLBACK");
+            }
+        } else {
+            self.totals.commits.fetch_add(1, Ordering::Relaxed);
+            self.totals
+                .changes
+                .fetch_add(jobs.len() as u64, Ordering::Relaxed);
+        }
+        // After a failed commit too: raising a version is always safe.
+        for stripe in jobs.iter().filter_map(|job| job.stripe()) {
+            self.versions.raise(stripe);
+        }
+        for job in jobs {
+            job.answer(outcome.clone());
+        }
+    }
+
+    fn begin(&mut self, connection: &Connection, durability: Durability) -> Result<()> {
+        if self.synchronous != Some(durability) {
+            let level = match durability {
+                Durability::Relaxed => "normal",
+                Durability::Durable => "full",
+            };
+            connection
+                .pragma_update(None, "synchronous", level)
+                .map_err(failure)?;
+            self.synchronous = Some(durability);
+        }
+        execute(connection, "BEGIN IMMEDIATE")
+    }
+
+    /// Runs one change in a savepoint. An error means that the whole batch is lost.
+    fn run_alone(&self, connection: &mut Connection, job: &mut dyn Job) -> Result<()> {
+        execute(connection, "SAVEPOINT change")?;
+        // A panic is a defect of one operation; the thread and the other changes go on.
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            job.run(&mut SqliteTransaction::new(connection, &self.ids))
+        }))
+        .unwrap_or_else(|_panic| Err(panicked()));
+        if connection.is_autocommit() {
+            // A full disk, for one, makes SQLite undo everything, the changes before this one as well.
+            return ran.and(Err(Error::internal(
+                "a metadata change ended the transaction it ran in",
+            )));
+        }
+        if ran.is_err() {
+            execute(connection, "ROLLBACK TO change")?;
+        }
+        execute(connection, "RELEASE change")
+    }
+
+    /// The next change, if it is waiting and this batch is durable enough for it.
+    fn next_of(&mut self, durability: Durability) -> Option<Box<dyn Job>> {
+        match self.receiver.try_recv().ok()? {
+            Message::Change(job) if job.durability() <= durability => Some(job),
+            other => {
+                self.held = Some(other);
+                None
+            }
+        }
+    }
+
+    fn copy_back_log(&mut self, connection: &mut Connection) {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        if pages + CHECKPOINT_PAGES < self.checkpoint_at {
+            // All of it was copied back and it started over.
+            self.checkpoint_at = CHECKPOINT_PAGES;
+        }
+        if pages < self.checkpoint_at {
+            return;
+        }
+        self.checkpoint_at = pages + CHECKPOINT_PAGES;
+        let mode = if pages < RESTART_PAGES {
+            "PASSIVE"
+        } else {
+            "RESTART"
+        };
+        if let Err(error) = checkpoint(connection, mode) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the metadata log could not be copied back"
+            );
+        }
+    }
+}
+
+fn execute(connection: &Connection, sql: &'static str) -> Result<()> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute([]))
+        .map(drop)
+        .map_err(failure)
+}
+
+/// Copies the log back into the database.
+fn checkpoint(connection: &Connection, mode: &'static str) -> Result<()> {
+    connection
+        .query_row(
+            &format!("PRAGMA wal_checkpoint({mode})"),
+            [],
+            |_busy_and_lengths| Ok(()),
+        )
+        .map_err(failure)
+}

@@ -1,0 +1,173 @@
+//! Tags and their history.
+
+use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
+
+use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::repositories::{self, Population};
+use crate::{Metadata, Result};
+
+pub(crate) const TAGS_PAGE: &str =
+    "SELECT name FROM tags WHERE repo_id = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
+
+impl Metadata {
+    /// A page of the tags of a repository in byte order, after a name that need not exist; `None` if the
+    /// repository never had a manifest.
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<String>>> {
+        self.read(Page {
+            repository,
+            after: after.unwrap_or_default(),
+            limit,
+        })
+        .await
+    }
+
+    /// Removes a tag and leaves its manifest; whether there was such a tag.
+    pub async fn delete_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.write(Delete {
+            repository: repository.clone(),
+            tag: tag.clone(),
+            now,
+        })
+        .await
+    }
+}
+
+struct Page<'a> {
+    repository: &'a RepositoryName,
+    after: &'a str,
+    limit: usize,
+}
+
+impl Operation for Page<'_> {
+    type Output = Option<Vec<String>>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Option<Vec<String>>> {
+        let repo_id = match repositories::find(tx, self.repository).await? {
+            Some((repo_id, Population::Now | Population::Once)) => repo_id,
+            Some((_, Population::Never)) | None => return Ok(None),
+        };
+        let rows = tx
+            .query(TAGS_PAGE, params![repo_id, self.after, self.limit])
+            .await?;
+        rows.into_iter()
+            .map(|mut row| row.text())
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+}
+
+struct Delete {
+    repository: RepositoryName,
+    tag: Tag,
+    now: Timestamp,
+}
+
+impl Operation for Delete {
+    type Output = bool;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
+        let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
+            return Ok(false);
+        };
+        let Some(old) = target(tx, repo_id, &self.tag).await? else {
+            return Ok(false);
+        };
+        tx.execute(
+            "DELETE FROM tags WHERE repo_id = ?1 AND name = ?2",
+            params![repo_id, self.tag.as_str()],
+        )
+        .await?;
+        record(
+            tx,
+            repo_id,
+            &self.tag,
+            Change::Deleted { old },
+            None,
+            self.now,
+        )
+        .await?;
+        Ok(true)
+    }
+}
+
+impl Write for Delete {
+    const DURABILITY: Durability = Durability::Durable;
+
+    fn outdates(&self) -> Option<&RepositoryName> {
+        Some(&self.repository)
+    }
+}
+
+/// What happened to a tag.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Pushed { old: Option<Digest>, new: Digest },
+    Deleted { old: Digest },
+}
+
+/// Points a tag at a manifest, given by id and digest.
+pub(crate) async fn point<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    tag: &Tag,
+    (manifest_id, new): (i64, Digest),
+    actor: Option<i64>,
+    now: Timestamp,
+) -> Result<()> {
+    let old = target(tx, repo_id, tag).await?;
+    tx.execute(
+        "INSERT INTO tags (repo_id, name, manifest_id, created_at, updated_at, updated_by)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+         ON CONFLICT (repo_id, name) DO UPDATE SET
+         manifest_id = excluded.manifest_id, updated_at = excluded.updated_at, updated_by = excluded.updated_by",
+        params![repo_id, tag.as_str(), manifest_id, now, actor],
+    )
+    .await?;
+    if old != Some(new) {
+        record(tx, repo_id, tag, Change::Pushed { old, new }, actor, now).await?;
+    }
+    Ok(())
+}
+
+/// The digest a tag points at; the tag stays locked.
+async fn target<T: Transaction>(tx: &mut T, repo_id: i64, tag: &Tag) -> Result<Option<Digest>> {
+    let sql = "SELECT m.digest FROM tags t JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
+               WHERE t.repo_id = ?1 AND t.name = ?2 /*FOR UPDATE OF t*/";
+    match tx.first(sql, params![repo_id, tag.as_str()]).await? {
+        Some(mut row) => Ok(Some(row.digest()?)),
+        None => Ok(None),
+    }
+}
+
+/// Writes a line of a tag's history.
+pub(crate) async fn record<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    tag: &Tag,
+    change: Change,
+    actor: Option<i64>,
+    now: Timestamp,
+) -> Result<()> {
+    let (old, new, reason) = match change {
+        Change::Pushed { old, new } => (old, Some(new), 0_i64),
+        Change::Deleted { old } => (Some(old), None, 1_i64),
+    };
+    let id = tx.new_id(now);
+    tx.execute(
+        "INSERT INTO tag_history (id, repo_id, name, old_digest, new_digest, actor_id, reason, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![id, repo_id, tag.as_str(), old, new, actor, reason, now],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! What metadata promises, asked through its public interface.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod crash;
+mod fixture;
+mod invariants;
+mod model;
+mod race;
+mod suite;

@@ -1,0 +1,280 @@
+//! Blobs and their links.
+
+use holdfast_metadata::{Linked, Unlinked};
+
+use super::on_every_engine;
+use crate::fixture::*;
+
+on_every_engine!(
+    linking_stores_a_blob_and_ends_its_session,
+    a_second_upload_of_a_blob_is_surplus,
+    stored_content_is_linked_without_its_bytes,
+    a_discarded_key_is_never_live_again,
+    a_blob_is_seen_only_through_its_own_repository,
+    a_blob_is_mounted_from_a_repository_that_has_it,
+    a_blob_in_use_cannot_be_removed,
+    a_lease_that_ended_is_renewed_by_a_look,
+);
+
+async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
+    db.metadata.create_upload(upload("a/b", 1)).await.unwrap();
+    assert!(db.metadata.key_is_free("k1", &digest(1)).await.unwrap());
+    let mut finished = blob("a/b", digest(1), "k1");
+    finished.upload = Some(upload_id(1));
+    assert_eq!(
+        db.metadata.link_blob(finished.clone()).await.unwrap(),
+        Linked::Stored
+    );
+    assert_eq!(
+        db.metadata
+            .upload(&name("a/b"), upload_id(1))
+            .await
+            .unwrap(),
+        None
+    );
+    let found = db
+        .metadata
+        .blob(&name("a/b"), &digest(1), NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.size, found.storage_key.as_str()), (10, "k1"));
+    assert!(
+        !db.metadata.key_is_free("other", &digest(1)).await.unwrap(),
+        "the digest has bytes"
+    );
+    assert_eq!(
+        db.metadata.link_blob(finished).await.unwrap(),
+        Linked::Stored,
+        "the same once more"
+    );
+}
+
+async fn a_second_upload_of_a_blob_is_surplus(db: &Database) {
+    db.metadata
+        .link_blob(blob("a", digest(1), "k1"))
+        .await
+        .unwrap();
+    let second = db
+        .metadata
+        .link_blob(blob("b", digest(1), "k2"))
+        .await
+        .unwrap();
+    assert_eq!(
+        second,
+        Linked::Surplus {
+            live_key: "k1".to_owned()
+        }
+    );
+    let found = db
+        .metadata
+        .blob(&name("b"), &digest(1), NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.storage_key, "k1");
+}
+
+async fn stored_content_is_linked_without_its_bytes(db: &Database) {
+    let link = async |repository, upload| {
+        let metadata = &db.metadata;
+        metadata
+            .link_stored_blob(&name(repository), &digest(1), upload, NOW)
+            .await
+            .unwrap()
+    };
+    db.metadata.create_upload(upload("b", 1)).await.unwrap();
+    assert!(!db.metadata.content_exists(&digest(1)).await.unwrap());
+    assert_eq!(link("b", Some(upload_id(1))).await, None);
+    assert!(
+        db.metadata
+            .upload(&name("b"), upload_id(1))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    db.link("a", digest(1)).await;
+    assert!(db.metadata.content_exists(&digest(1)).await.unwrap());
+    assert_eq!(
+        db.metadata.blob(&name("b"), &digest(1), NOW).await.unwrap(),
+        None
+    );
+    assert_eq!(link("b", Some(upload_id(1))).await, Some(10));
+    assert!(
+        db.metadata
+            .upload(&name("b"), upload_id(1))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        db.metadata
+            .blob(&name("b"), &digest(1), NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+async fn a_discarded_key_is_never_live_again(db: &Database) {
+    db.metadata
+        .link_blob(blob("a", digest(1), "k1"))
+        .await
+        .unwrap();
+    db.metadata
+        .link_blob(blob("a", digest(1), "k2"))
+        .await
+        .unwrap();
+    assert!(!db.metadata.key_is_free("k2", &digest(2)).await.unwrap());
+    assert_eq!(
+        db.metadata
+            .link_blob(blob("a", digest(2), "k2"))
+            .await
+            .unwrap(),
+        Linked::KeyTaken
+    );
+    assert_eq!(
+        db.metadata.blob(&name("a"), &digest(2), NOW).await.unwrap(),
+        None
+    );
+
+    db.metadata.create_upload(upload("a", 7)).await.unwrap();
+    db.metadata
+        .delete_upload(&name("a"), upload_id(7), NOW)
+        .await
+        .unwrap();
+    let cancelled = db
+        .metadata
+        .link_blob(blob("a", digest(2), "uploads/7"))
+        .await
+        .unwrap();
+    assert_eq!(
+        cancelled,
+        Linked::KeyTaken,
+        "a session that was cancelled while it finished"
+    );
+    assert!(stored(
+        &db.metadata
+            .link_blob(blob("a", digest(2), "k3"))
+            .await
+            .unwrap()
+    ));
+}
+
+async fn a_blob_is_seen_only_through_its_own_repository(db: &Database) {
+    db.link("a/b", digest(1)).await;
+    for other in ["a", "a/b/c", "b"] {
+        assert_eq!(
+            db.metadata
+                .blob(&name(other), &digest(1), NOW)
+                .await
+                .unwrap(),
+            None
+        );
+    }
+    assert!(
+        db.metadata
+            .blob(&name("a/b"), &digest(1), NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+async fn a_blob_is_mounted_from_a_repository_that_has_it(db: &Database) {
+    db.link("a", digest(1)).await;
+    let mount = |from: &'static str, to: &'static str, number| {
+        let metadata = db.metadata.clone();
+        async move {
+            metadata
+                .mount_blob(&name(from), &name(to), &digest(number), NOW)
+                .await
+                .unwrap()
+        }
+    };
+    assert_eq!(mount("b", "c", 1).await, None);
+    assert_eq!(mount("a", "c", 2).await, None);
+    assert_eq!(mount("a", "b", 1).await, Some(10));
+    assert_eq!(mount("a", "a", 1).await, Some(10));
+    assert!(
+        db.metadata
+            .blob(&name("b"), &digest(1), NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let mut with = db
+        .metadata
+        .repositories_with_blob(&digest(1), 10)
+        .await
+        .unwrap();
+    with.sort();
+    assert_eq!(with, [name("a"), name("b")]);
+    assert_eq!(
+        db.metadata
+            .repositories_with_blob(&digest(1), 1)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(
+        db.metadata
+            .repositories_with_blob(&digest(2), 1)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn a_blob_in_use_cannot_be_removed(db: &Database) {
+    let unlink = async |number| {
+        db.metadata
+            .unlink_blob(&name("a"), &digest(number), NOW)
+            .await
+            .unwrap()
+    };
+    assert_eq!(unlink(1).await, Unlinked::Unknown);
+    db.link("a", digest(1)).await;
+    for number in 100..115 {
+        let mut user = manifest("a", number);
+        user.blobs = vec![layer(digest(1)), layer(digest(1))];
+        db.put(user).await;
+    }
+    let Unlinked::InUse { manifests } = unlink(1).await else {
+        panic!("it is in use")
+    };
+    assert_eq!(manifests.len(), 10);
+    assert!(
+        db.metadata
+            .blob(&name("a"), &digest(1), NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    for number in 100..115 {
+        db.metadata
+            .delete_manifest(&name("a"), &digest(number), NOW)
+            .await
+            .unwrap();
+    }
+    assert_eq!(unlink(1).await, Unlinked::Removed);
+    assert_eq!(
+        db.metadata.blob(&name("a"), &digest(1), NOW).await.unwrap(),
+        None
+    );
+    assert_eq!(unlink(1).await, Unlinked::Unknown);
+}
+
+async fn a_lease_that_ended_is_renewed_by_a_look(db: &Database) {
+    db.link("a", digest(1)).await;
+    for hours in [1, 13, 30, 300] {
+        assert!(
+            db.metadata
+                .blob(&name("a"), &digest(1), later(hours))
+                .await
+                .unwrap()
+                .is_some()
+        );
+    }
+}

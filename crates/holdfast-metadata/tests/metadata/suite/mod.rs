@@ -1,0 +1,20 @@
+//! The behaviours every engine shows.
+
+mod blobs;
+mod database;
+mod listings;
+mod manifests;
+mod uploads;
+
+/// Makes a test of each behaviour for each engine.
+macro_rules! on_every_engine {
+    ($($behaviour:ident),* $(,)?) => {
+        mod file {
+            $(#[tokio::test] async fn $behaviour() { super::$behaviour(&super::Database::file().await).await })*
+        }
+        mod memory {
+            $(#[tokio::test] async fn $behaviour() { super::$behaviour(&super::Database::memory().await).await })*
+        }
+    };
+}
+use on_every_engine;
