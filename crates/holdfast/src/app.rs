@@ -1,0 +1,218 @@
+//! Everything a request may need, built once from the configuration.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use holdfast_metadata::{Location, Metadata, Options};
+use holdfast_storage::{BlobStore, Filesystem, Memory};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio_util::task::TaskTracker;
+
+use crate::access::{Access, Htpasswd, Realm};
+use crate::config::{self, Auth, Config, Driver};
+use crate::health::Health;
+use crate::operations::{Operations, Rules};
+use crate::upload_state::UploadStates;
+use crate::{clock, random};
+
+/// The parts of the `http` section that answers depend on.
+#[derive(Debug, Default)]
+pub struct HttpSettings {
+    /// What URLs begin with, when configured; no slash at the end.
+    pub host: Option<String>,
+    /// What API paths begin with: empty, or a slash and more, no slash at the end.
+    pub prefix: String,
+    /// URLs begin with the path.
+    pub relative_urls: bool,
+    /// Added to every answer of the API.
+    pub headers: HeaderMap,
+    /// Patience with a body that stands still.
+    pub idle_timeout: Duration,
+    /// Longest time for a request that moves no blob.
+    pub timeout: Option<Duration>,
+    /// Most entries of a catalog page.
+    pub catalog_entries: u64,
+    /// Most entries of a tags page.
+    pub tag_entries: u64,
+}
+
+impl HttpSettings {
+    /// The part of a path that the router reads, beginning with `/v2`.
+    pub fn api_path<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.prefix.as_str())
+            .filter(|rest| rest.starts_with("/v2"))
+    }
+}
+
+/// What the log needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// Write access lines.
+    pub access_lines: bool,
+}
+
+/// Everything a request may need.
+pub struct App {
+    /// The registry's work.
+    pub operations: Operations,
+    /// Who may do what.
+    pub access: Access,
+    /// Whether the registry is well.
+    pub health: Arc<Health>,
+    /// How answers look.
+    pub http: HttpSettings,
+    /// What is logged.
+    pub log: LogSettings,
+    /// Proof of upload sessions.
+    pub upload_states: UploadStates,
+    /// Writes under way; a stop waits for them.
+    pub writes: TaskTracker,
+    draining: AtomicBool,
+}
+
+impl App {
+    /// Opens the stores and builds the rest. The message of an error is one line for the operator.
+    pub async fn build(config: &Config) -> Result<App, String> {
+        let store = open_store(&config.storage.driver)?;
+        let metadata = open_metadata(&config.metadata).await?;
+        let secret = match &config.http.secret {
+            Some(secret) => secret.reveal().to_owned(),
+            None => metadata
+                .get_or_insert_setting("http.secret", &random::hex::<32>())
+                .await
+                .map_err(|error| chain("cannot keep the upload secret", &error))?,
+        };
+        let realm = match &config.auth {
+            Auth::None => Realm::Open,
+            Auth::Htpasswd { realm, path } => {
+                Realm::Htpasswd(Box::new(Htpasswd::open(realm.clone(), path.clone())?))
+            }
+            Auth::Silly { realm, service } => Realm::Silly {
+                realm: realm.clone(),
+                service: service.clone(),
+            },
+        };
+        let rules = Rules {
+            deletes: config.storage.delete_enabled,
+            read_only: config.storage.read_only,
+            push: config.validation.clone(),
+            manifest_bytes: config.limits.manifest_bytes as u64,
+            tags_per_push: config.limits.tags_per_manifest_push,
+            upload_sessions: config.limits.upload_sessions as u64,
+            upload_age: config.storage.upload_purging.age,
+        };
+        let operations = Operations::new(metadata, store, rules);
+        let swept = operations
+            .sweep_staged_uploads()
+            .await
+            .map_err(|error| chain("cannot recover uploads", &error))?;
+        if swept > 0 {
+            tracing::info!(
+                swept,
+                "removed staged bytes of uploads that were never recorded"
+            );
+        }
+        Ok(App {
+            operations,
+            access: Access::new(realm, config.access.anonymous_pull),
+            health: Arc::default(),
+            http: http_settings(config),
+            log: LogSettings {
+                access_lines: config.log.access_log,
+            },
+            upload_states: UploadStates::new(secret.as_bytes()),
+            writes: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the process is on its way out.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on `/readyz` says no.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+fn open_store(driver: &Driver) -> Result<Arc<dyn BlobStore>, String> {
+    let Driver::Filesystem { root_directory } = driver else {
+        return Ok(Memory::new());
+    };
+    let store = Filesystem::open(root_directory)
+        .map_err(|error| chain("cannot use the storage directory", &error))?;
+    if store.holds_distribution_repositories() {
+        return Err(format!(
+            "{} holds the repositories of another registry; adopting them is not in this release, \
+             so choose another storage.filesystem.rootdirectory",
+            root_directory.display()
+        ));
+    }
+    Ok(store)
+}
+
+async fn open_metadata(place: &config::Metadata) -> Result<Metadata, String> {
+    let location = match place {
+        config::Metadata::File(path) => {
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory)
+                    .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+            }
+            Location::File(path.clone())
+        }
+        config::Metadata::InMemory => Location::Memory,
+    };
+    Metadata::open(Options::new(location), clock::now())
+        .await
+        .map_err(|error| chain("cannot use the metadata database", &error))
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    let http = &config.http;
+    let mut headers = HeaderMap::new();
+    for header in &http.headers {
+        let name: HeaderName = header
+            .name
+            .parse()
+            .expect("the configuration checked the name");
+        for value in &header.values {
+            let value = HeaderValue::from_str(value).expect("the configuration checked the value");
+            headers.append(name.clone(), value);
+        }
+    }
+    HttpSettings {
+        host: http
+            .host
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/').to_owned()),
+        prefix: http.prefix.trim_end_matches('/').to_owned(),
+        relative_urls: http.relative_urls,
+        headers,
+        idle_timeout: positive(http.idle_timeout),
+        timeout: http.timeout,
+        catalog_entries: config.catalog.max_entries as u64,
+        tag_entries: config.tags.max_tags as u64,
+    }
+}
+
+/// Zero in the configuration means no limit.
+pub(crate) fn positive(limit: Duration) -> Duration {
+    /// A century, which timers can still count.
+    const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    if limit.is_zero() { FOR_EVER } else { limit }
+}
+
+/// What failed, then each cause once.
+pub(crate) fn chain(what: &str, error: &dyn std::error::Error) -> String {
+    let mut text = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,166 @@
+//! The command line.
+//!
+//! Called `registry`, the binary behaves as Distribution's does, so that scripts and compose files written
+//! for it go on working; called `htpasswd`, it is that. Under its own name a mistake on the command line ends
+//! with exit code 2, where `registry` swallows it.
+
+mod config;
+mod garbage_collect;
+mod healthcheck;
+mod htpasswd;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::config::{Loaded, Source};
+
+/// The variable that names the configuration when no argument does.
+const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
+
+#[derive(Parser)]
+#[command(
+    name = "holdfast",
+    about = "A container registry in one binary, in place of registry:2",
+    disable_version_flag = true,
+    disable_help_subcommand = false,
+    subcommand_required = false
+)]
+struct Cli {
+    /// Print the version.
+    #[arg(short = 'v', long = "version")]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the registry in the foreground.
+    Serve {
+        /// The configuration, in Distribution's YAML; without one, data goes to ./holdfast-data and the port is 5000.
+        config: Option<PathBuf>,
+        /// More arguments are ignored, as in Distribution.
+        #[arg(hide = true)]
+        ignored: Vec<OsString>,
+    },
+    /// Remove what no manifest uses. Not in this release.
+    #[command(visible_alias = "gc")]
+    GarbageCollect(garbage_collect::Arguments),
+    /// Look at a configuration without starting.
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+    /// Make or check a line of a password file.
+    Htpasswd(htpasswd::Arguments),
+    /// Ask a running registry whether it is well; exit 0 when it is.
+    Healthcheck(healthcheck::Arguments),
+    /// Print the version.
+    Version,
+    /// Print a completion script for a shell.
+    Completion {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command that the arguments name and returns the exit code of the process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let called = arguments.first().map_or_else(
+        || "holdfast".to_owned(),
+        |first| first.to_string_lossy().into_owned(),
+    );
+    let name = Path::new(&called).file_name().map_or_else(
+        || called.clone(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    if name == "htpasswd" {
+        return htpasswd::run_applet(arguments);
+    }
+    let registry = name == "registry";
+    if arguments.len() <= 1 {
+        eprintln!("{}", Cli::command().render_help());
+        return ExitCode::SUCCESS;
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            let _ = error.print();
+            // Distribution prints what is wrong with a command and exits 0 all the same.
+            return if asked || registry {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            };
+        }
+    };
+    if cli.version {
+        return version(&called);
+    }
+    match cli.command {
+        None => {
+            eprintln!("{}", Cli::command().render_help());
+            ExitCode::SUCCESS
+        }
+        Some(Command::Serve { config, .. }) => serve::run(config, registry),
+        Some(Command::GarbageCollect(arguments)) => garbage_collect::run(&arguments),
+        Some(Command::Config { command }) => config::run(command),
+        Some(Command::Htpasswd(arguments)) => htpasswd::run(&arguments),
+        Some(Command::Healthcheck(arguments)) => healthcheck::run(arguments),
+        Some(Command::Version) => version(&called),
+        Some(Command::Completion { shell }) => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "holdfast",
+                &mut std::io::stdout(),
+            );
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Three words, the first the name as called, as scripts written for Distribution expect.
+fn version(called: &str) -> ExitCode {
+    println!("{called} holdfast {}", crate::VERSION);
+    ExitCode::SUCCESS
+}
+
+/// Loads the configuration that an argument or the environment names; the embedded default without either,
+/// unless a path is required.
+fn load(path: Option<PathBuf>, required: bool) -> Result<Loaded, String> {
+    let path = path.or_else(|| std::env::var_os(CONFIGURATION_PATH).map(PathBuf::from));
+    // Variables that are not text cannot name a key.
+    let environment = || {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    };
+    match path {
+        None if required => Err("configuration path unspecified".to_owned()),
+        None => {
+            crate::config::load(Source::Default, environment()).map_err(|error| error.to_string())
+        }
+        Some(path) => {
+            let text = std::fs::read(&path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let name = path.display().to_string();
+            let source = Source::File {
+                path: &name,
+                text: &text,
+            };
+            crate::config::load(source, environment()).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// Says what is wrong with a configuration the way Distribution does.
+fn configuration_error(error: &str) -> ExitCode {
+    eprintln!("configuration error: {error}");
+    ExitCode::from(1)
+}

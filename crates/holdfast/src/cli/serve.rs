@@ -1,0 +1,143 @@
+//! `holdfast serve [config]`: run the registry until a signal ends it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::{configuration_error, load};
+use crate::app::App;
+use crate::config::{self, Config, Driver, Formatter, Loaded, LogLevel, Metadata};
+use crate::edge::{Edge, Listener, serve_debug};
+use crate::{health, jobs, log};
+
+pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
+    let loaded = match load(path, path_required) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let code = configuration_error(&error);
+            eprintln!("\nUsage: holdfast serve [config.yml]");
+            return code;
+        }
+    };
+    start_log(&loaded.config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fatal(&format!("cannot start the runtime: {error}")),
+    };
+    let code = runtime
+        .block_on(serve(loaded))
+        .unwrap_or_else(|error| fatal(&error));
+    // Reads that still wait for a disk must not hold up the exit.
+    runtime.shutdown_background();
+    code
+}
+
+fn start_log(config: &Config) {
+    let level = match config.log.level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    let format = match config.log.formatter {
+        Formatter::Text => log::Format::Text,
+        Formatter::Json => log::Format::Json,
+        Formatter::Logstash => log::Format::Logstash,
+    };
+    log::start(level, format, config.log.fields.clone());
+}
+
+/// One line that says why the process ends.
+fn fatal(error: &str) -> ExitCode {
+    tracing::error!(fatal = true, "{error}");
+    ExitCode::from(1)
+}
+
+async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
+    let Loaded {
+        config, warnings, ..
+    } = loaded;
+    for warning in &warnings {
+        match warning.level {
+            config::Level::Notice => tracing::info!("{warning}"),
+            config::Level::Warning => tracing::warn!("{warning}"),
+        }
+    }
+    // Signals are caught before anything is opened, so that an early one also ends in order.
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
+
+    let app = Arc::new(App::build(&config).await?);
+    let edge = Edge::new(Arc::clone(&app), &config.http)?;
+    let listener = Listener::open(&config.http.listen).await?;
+    let stop = CancellationToken::new();
+    health::start(&app.health, &config.health, app.operations.store(), &stop);
+    jobs::start(&app.operations, &config.storage.upload_purging, &stop);
+    if let Some(address) = &config.http.debug {
+        let listener = Listener::tcp(address).await?;
+        let place = listener.describe();
+        tracing::info!("debug server listening {place}");
+        tokio::spawn(serve_debug(listener, Arc::clone(&app.health), stop.clone()));
+    }
+    banner(&config, &listener);
+
+    let drain = config.http.drain_timeout;
+    let serving = tokio::spawn(edge.serve(listener, stop.clone(), drain));
+    let signal = tokio::select! {
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
+    };
+    if drain.is_zero() {
+        tracing::info!("stopping at once");
+    } else {
+        tracing::info!("stopping server gracefully. Draining connections for {drain:?}");
+    }
+    stop.cancel();
+    serving
+        .await
+        .map_err(|error| format!("serving ended in a panic: {error}"))?;
+    app.operations
+        .metadata()
+        .close()
+        .await
+        .map_err(|error| crate::app::chain("closing the database", &error))?;
+    // As a shell reports a process that the signal ended, which is what Distribution does without draining.
+    let code = u8::try_from(128 + signal.as_raw_value()).unwrap_or(1);
+    Ok(if drain.is_zero() {
+        ExitCode::from(code)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn banner(config: &Config, listener: &Listener) {
+    let data = match &config.storage.driver {
+        Driver::Filesystem { root_directory } => root_directory.display().to_string(),
+        Driver::InMemory => "memory".to_owned(),
+    };
+    let metadata = match &config.metadata {
+        Metadata::File(path) => path.display().to_string(),
+        Metadata::InMemory => "memory".to_owned(),
+    };
+    tracing::info!(
+        data,
+        metadata,
+        "holdfast {} keeps its data in {data}",
+        crate::VERSION
+    );
+    let tls = if config.http.tls.is_some() {
+        ", tls"
+    } else {
+        ""
+    };
+    tracing::info!("listening on {}{tls}", listener.describe());
+}

@@ -1,0 +1,53 @@
+//! The sections `metadata` and `access`.
+
+use std::path::PathBuf;
+
+use super::auth::Auth;
+use super::reader::Section;
+use super::storage::Driver;
+
+/// Where facts about content are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// A SQLite database in this file.
+    File(PathBuf),
+    /// Memory; lost at exit.
+    InMemory,
+}
+
+impl Metadata {
+    pub(super) fn read(metadata: &Section<'_>, driver: &Driver) -> Self {
+        match (metadata.path_of("path"), driver) {
+            (Some(path), Driver::Filesystem { .. }) => Self::File(path),
+            (Some(_), Driver::InMemory) => {
+                let text = "a database that outlives the content in memory would describe what is gone; remove it";
+                metadata.refuse("path", text);
+                Self::InMemory
+            }
+            (None, Driver::Filesystem { root_directory }) => {
+                Self::File(root_directory.join("holdfast").join("metadata.db"))
+            }
+            (None, Driver::InMemory) => Self::InMemory,
+        }
+    }
+}
+
+/// Who may do what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whether reading needs no credentials.
+    pub anonymous_pull: bool,
+}
+
+impl Access {
+    pub(super) fn read(access: &Section<'_>, auth: &Auth) -> Self {
+        let anonymous_pull = access.flag("anonymouspull");
+        if anonymous_pull && *auth == Auth::None {
+            access.warn(
+                "anonymouspull",
+                "has no effect: without auth everyone may read and write",
+            );
+        }
+        Self { anonymous_pull }
+    }
+}

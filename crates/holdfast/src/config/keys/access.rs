@@ -1,0 +1,20 @@
+//! Keys of our own sections `metadata` and `access`.
+
+use super::Kind::{Flag, Path};
+use super::{Entry, key};
+
+#[rustfmt::skip] // One key per line reads as the table it is.
+pub(super) const ENTRIES: &[Entry] = &[
+    key(
+        "metadata.path",
+        Path,
+        "",
+        "The SQLite database with the metadata. Default: `holdfast/metadata.db` in the root directory of the filesystem driver; in memory with the inmemory driver.",
+    ),
+    key(
+        "access.anonymouspull",
+        Flag,
+        "false",
+        "Allows reading without credentials; writing still needs a login.",
+    ),
+];

@@ -1,0 +1,30 @@
+//! Keys of `storage` that hold for every driver, and the two drivers of this release.
+
+use super::Kind::{Choice, Duration, Flag, Path, Section, Text};
+use super::{COUNT, Entry, NUMBER, key};
+
+const INDEXED: &str = "the metadata index makes a descriptor cache unnecessary";
+const LOCAL: &str = "content in local storage is always served by the registry itself";
+
+#[rustfmt::skip] // One key per line reads as the table it is.
+pub(super) const ENTRIES: &[Entry] = &[
+    key("storage.filesystem", Section, "", "Keeps content in a directory."),
+    key("storage.filesystem.rootdirectory", Path, "/var/lib/registry", "The directory, made on demand."),
+    key("storage.filesystem.maxthreads", NUMBER, "", "Parallel file operations.")
+        .ignored("file operations are scheduled without a fixed number of threads"),
+    key("storage.inmemory", Section, "", "Keeps content in memory; it is lost at exit."),
+    key("storage.delete.enabled", Flag, "false", "Allows manifests, tags and blobs to be deleted."),
+    key("storage.redirect.disable", Flag, "false", "Never sends clients to the storage itself.").ignored(LOCAL),
+    key("storage.cache", Section, "", "Cache of blob descriptors.").ignored(INDEXED),
+    key("storage.cache.blobdescriptor", Choice(&["inmemory", "redis"]), "", "Where descriptors are cached.").ignored(INDEXED),
+    key("storage.cache.layerinfo", Text, "", "Older spelling of `storage.cache.blobdescriptor`.").ignored(INDEXED),
+    key("storage.cache.blobdescriptorsize", COUNT, "", "Entries of the cache in memory.").ignored(INDEXED),
+    key("storage.maintenance.readonly.enabled", Flag, "false", "Refuses every change to content."),
+    key("storage.maintenance.uploadpurging.enabled", Flag, "true", "Removes upload sessions that were left behind."),
+    key("storage.maintenance.uploadpurging.age", Duration, "168h", "Age at which an upload session counts as left behind."),
+    key("storage.maintenance.uploadpurging.interval", Duration, "24h", "Time between two searches for such sessions."),
+    key("storage.maintenance.uploadpurging.dryrun", Flag, "false", "Logs what would be removed and removes nothing."),
+    key("storage.tag.concurrencylimit", COUNT, "", "Parallel look-ups when tags are searched.")
+        .ignored("the metadata index finds the tags of a digest without a search"),
+    key("storage.redis", Section, "", "The `redis` section, misplaced.").alias("redis"),
+];

@@ -1,0 +1,159 @@
+//! Bodies: bytes at hand, or parts of a stored blob read as the client takes them.
+//!
+//! A blob body holds one chunk at a time, so memory per download is one read whatever the blob's size.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use holdfast_storage::BlobReader;
+use http_body::{Frame, SizeHint};
+
+/// Bytes asked of storage at a time: small pieces cost CPU, larger ones fall out of the processor's cache.
+pub const READ_BYTES: usize = 256 * 1024;
+
+/// The body of a response.
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// Bytes at hand.
+    Full(Option<Bytes>),
+    /// Parts of a blob, and what stands between them.
+    Blob(BlobBody),
+}
+
+/// A piece of a blob body.
+pub enum Segment {
+    /// Bytes at hand.
+    Bytes(Bytes),
+    /// A range of the blob.
+    Range(Range<u64>),
+}
+
+impl Segment {
+    /// Bytes it stands for.
+    pub fn length(&self) -> u64 {
+        match self {
+            Segment::Bytes(bytes) => bytes.len() as u64,
+            Segment::Range(range) => range.end - range.start,
+        }
+    }
+}
+
+type Read = Pin<Box<dyn Future<Output = Result<Bytes, holdfast_storage::Error>> + Send>>;
+
+/// Parts of a blob.
+pub struct BlobBody {
+    reader: Arc<dyn BlobReader>,
+    segments: VecDeque<Segment>,
+    left: u64,
+    reading: Option<Read>,
+}
+
+impl Body {
+    /// A body of these bytes.
+    pub fn full(bytes: Bytes) -> Body {
+        if bytes.is_empty() {
+            Body::Empty
+        } else {
+            Body::Full(Some(bytes))
+        }
+    }
+
+    /// A body of parts of a blob.
+    pub fn blob(reader: Box<dyn BlobReader>, segments: Vec<Segment>) -> Body {
+        let left = segments.iter().map(Segment::length).sum();
+        Body::Blob(BlobBody {
+            reader: reader.into(),
+            segments: segments.into(),
+            left,
+            reading: None,
+        })
+    }
+
+    /// Bytes still to come.
+    pub fn length(&self) -> u64 {
+        match self {
+            Body::Empty | Body::Full(None) => 0,
+            Body::Full(Some(bytes)) => bytes.len() as u64,
+            Body::Blob(body) => body.left,
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = holdfast_storage::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Blob(body) => body
+                .poll(context)
+                .map(|next| next.map(|chunk| chunk.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length())
+    }
+}
+
+impl BlobBody {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, holdfast_storage::Error>>> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let chunk = match ready!(reading.as_mut().poll(context)) {
+                    Ok(chunk) => chunk,
+                    Err(error) => {
+                        // The head is out: all that is left is to break the connection off.
+                        tracing::error!(%error, "a stored blob could not be read to its end");
+                        self.segments.clear();
+                        self.reading = None;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                };
+                self.reading = None;
+                self.left -= chunk.len() as u64;
+                if let Some(Segment::Range(range)) = self.segments.front_mut() {
+                    range.start += chunk.len() as u64;
+                }
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            match self.segments.front() {
+                None => return Poll::Ready(None),
+                Some(Segment::Range(range)) if range.is_empty() => {
+                    self.segments.pop_front();
+                }
+                Some(Segment::Range(range)) => {
+                    let reader = Arc::clone(&self.reader);
+                    let (offset, left) = (range.start, range.end - range.start);
+                    let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
+                    self.reading =
+                        Some(Box::pin(async move { reader.read_at(offset, most).await }));
+                }
+                Some(Segment::Bytes(_)) => {
+                    if let Some(Segment::Bytes(bytes)) = self.segments.pop_front() {
+                        self.left -= bytes.len() as u64;
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                }
+            }
+        }
+    }
+}

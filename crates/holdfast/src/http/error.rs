@@ -1,0 +1,401 @@
+//! Every error a client can see: code, status and message, in one place.
+//!
+//! Body: `{"errors":[{"code":…,"message":…,"detail":…}]}`. Codes come from the distribution-spec, then from
+//! Distribution; `NOT_FOUND` alone is ours, for paths that no route looks like. Details name the digest,
+//! tag or range that is meant; causes inside the server are logged and never sent.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use holdfast_model::DigestError;
+use http::header::{
+    ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+};
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::body::Body;
+use super::router::RouteError;
+use crate::operations;
+
+/// An error code on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The blob is not in the repository.
+    BlobUnknown,
+    /// The upload cannot go on.
+    BlobUploadInvalid,
+    /// The upload session does not exist.
+    BlobUploadUnknown,
+    /// The caller may not, whoever he is.
+    Denied,
+    /// A digest is malformed or does not match.
+    DigestInvalid,
+    /// Content that a manifest refers to is missing.
+    ManifestBlobUnknown,
+    /// The manifest is not acceptable.
+    ManifestInvalid,
+    /// The manifest is not in the repository.
+    ManifestUnknown,
+    /// The repository name breaks the grammar.
+    NameInvalid,
+    /// The repository does not exist.
+    NameUnknown,
+    /// No such path.
+    NotFound,
+    /// A page size is not acceptable.
+    PaginationNumberInvalid,
+    /// A range is not acceptable.
+    RangeInvalid,
+    /// A length is not acceptable.
+    SizeInvalid,
+    /// A tag breaks the grammar.
+    TagInvalid,
+    /// Slow down.
+    TooManyRequests,
+    /// Who are you?
+    Unauthorized,
+    /// Not now.
+    Unavailable,
+    /// Something failed inside.
+    Unknown,
+    /// Not here.
+    Unsupported,
+}
+
+impl Code {
+    /// The code and its standard message.
+    pub const fn text(self) -> (&'static str, &'static str) {
+        match self {
+            Code::BlobUnknown => ("BLOB_UNKNOWN", "blob unknown to registry"),
+            Code::BlobUploadInvalid => ("BLOB_UPLOAD_INVALID", "blob upload invalid"),
+            Code::BlobUploadUnknown => ("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"),
+            Code::Denied => ("DENIED", "requested access to the resource is denied"),
+            Code::DigestInvalid => (
+                "DIGEST_INVALID",
+                "provided digest did not match uploaded content",
+            ),
+            Code::ManifestBlobUnknown => ("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"),
+            Code::ManifestInvalid => ("MANIFEST_INVALID", "manifest invalid"),
+            Code::ManifestUnknown => ("MANIFEST_UNKNOWN", "manifest unknown"),
+            Code::NameInvalid => ("NAME_INVALID", "invalid repository name"),
+            Code::NameUnknown => ("NAME_UNKNOWN", "repository name not known to registry"),
+            Code::NotFound => ("NOT_FOUND", "no such path in this API"),
+            Code::PaginationNumberInvalid => (
+                "PAGINATION_NUMBER_INVALID",
+                "invalid number of results requested",
+            ),
+            Code::RangeInvalid => ("RANGE_INVALID", "invalid content range"),
+            Code::SizeInvalid => (
+                "SIZE_INVALID",
+                "provided length did not match content length",
+            ),
+            Code::TagInvalid => ("TAG_INVALID", "manifest tag did not match URI"),
+            Code::TooManyRequests => ("TOOMANYREQUESTS", "too many requests"),
+            Code::Unauthorized => ("UNAUTHORIZED", "authentication required"),
+            Code::Unavailable => ("UNAVAILABLE", "service unavailable"),
+            Code::Unknown => ("UNKNOWN", "unknown error"),
+            Code::Unsupported => ("UNSUPPORTED", "The operation is unsupported."),
+        }
+    }
+}
+
+/// An error as a client sees it.
+#[derive(Debug)]
+pub struct Error {
+    status: StatusCode,
+    entries: Vec<(Code, Option<Cow<'static, str>>, Option<Value>)>,
+    headers: HeaderMap,
+}
+
+impl Error {
+    /// An error with one entry.
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<Option<Value>>) -> Error {
+        Error {
+            status,
+            entries: vec![(code, None, detail.into())],
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// The same with a message of its own.
+    fn message(mut self, message: impl Into<Cow<'static, str>>) -> Error {
+        if let Some(entry) = self.entries.first_mut() {
+            entry.1 = Some(message.into());
+        }
+        self
+    }
+
+    /// The same with a header.
+    pub fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Error {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.append(name, value);
+        }
+        self
+    }
+
+    /// The status line it will have.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The code and detail of its first entry, for the log.
+    pub fn code(&self) -> (&'static str, Option<&Value>) {
+        self.entries
+            .first()
+            .map_or(("", None), |(code, _, detail)| {
+                (code.text().0, detail.as_ref())
+            })
+    }
+
+    /// Renders it.
+    pub fn into_response(self) -> Response<Body> {
+        let errors: Vec<Value> = self
+            .entries
+            .into_iter()
+            .map(|(code, message, detail)| {
+                let (code, standard) = code.text();
+                let message = message.unwrap_or(Cow::Borrowed(standard));
+                match detail {
+                    Some(detail) => json!({"code": code, "message": message, "detail": detail}),
+                    None => json!({"code": code, "message": message}),
+                }
+            })
+            .collect();
+        let mut body = json!({ "errors": errors }).to_string();
+        body.push('\n');
+        let mut response = Response::new(Body::full(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Error {
+        use StatusCode as S;
+        match error {
+            RouteError::NotFound => Error::new(S::NOT_FOUND, Code::NotFound, None),
+            RouteError::Redirect(to) => {
+                let to = percent_encoding::utf8_percent_encode(&to, super::PATH).to_string();
+                Error::new(S::MOVED_PERMANENTLY, Code::NotFound, json!(to)).header(LOCATION, to)
+            }
+            RouteError::MethodNotAllowed(allowed) => Error::new(
+                S::METHOD_NOT_ALLOWED,
+                Code::Unsupported,
+                json!(format!("methods here: {allowed}")),
+            )
+            .header(ALLOW, allowed),
+            RouteError::Name(name, why) => {
+                let detail = json!({"name": shortened(&name), "reason": why.to_string()});
+                Error::new(S::BAD_REQUEST, Code::NameInvalid, detail)
+            }
+            RouteError::Digest(
+                text,
+                why @ (DigestError::Malformed | DigestError::UnsupportedAlgorithm),
+            ) => {
+                let detail = json!({"digest": shortened(&text), "reason": why.to_string()});
+                Error::new(S::BAD_REQUEST, Code::DigestInvalid, detail)
+            }
+            RouteError::DigestMissing => Error::new(
+                S::BAD_REQUEST,
+                Code::DigestInvalid,
+                json!("digest missing: the query has no digest"),
+            ),
+            RouteError::Tag { text, error, pull } => {
+                let detail = json!({"tag": shortened(&text), "reason": error.to_string()});
+                if pull {
+                    Error::new(S::NOT_FOUND, Code::ManifestUnknown, detail)
+                } else {
+                    Error::new(S::BAD_REQUEST, Code::TagInvalid, detail).message("invalid tag")
+                }
+            }
+            RouteError::UploadId(text) => Error::new(
+                S::NOT_FOUND,
+                Code::BlobUploadUnknown,
+                json!({"id": shortened(&text)}),
+            ),
+            RouteError::PageSize(text) => Error::new(
+                S::BAD_REQUEST,
+                Code::PaginationNumberInvalid,
+                json!({"n": shortened(&text)}),
+            ),
+        }
+    }
+}
+
+/// What a client sent, short enough to send back.
+fn shortened(text: &str) -> String {
+    /// Characters of untrusted text that an error repeats.
+    const ECHO_CHARACTERS: usize = 200;
+    text.chars().take(ECHO_CHARACTERS).collect()
+}
+
+impl From<operations::Error> for Error {
+    fn from(error: operations::Error) -> Error {
+        use StatusCode as S;
+        use operations::Error as E;
+        let text = error.to_string();
+        match error {
+            E::BlobUnknown(digest) => Error::new(S::NOT_FOUND, Code::BlobUnknown, json!(digest)),
+            E::ManifestUnknown {
+                repository,
+                reference,
+            } => {
+                let detail = match reference {
+                    holdfast_model::Reference::Tag(tag) => format!("unknown tag={tag}"),
+                    holdfast_model::Reference::Digest(digest) => {
+                        format!("unknown manifest name={repository} revision={digest}")
+                    }
+                };
+                Error::new(S::NOT_FOUND, Code::ManifestUnknown, json!(detail))
+            }
+            E::NotAcceptable(message) => {
+                Error::new(S::NOT_FOUND, Code::ManifestUnknown, None).message(message)
+            }
+            E::RepositoryUnknown(name) => {
+                Error::new(S::NOT_FOUND, Code::NameUnknown, json!({"name": name}))
+            }
+            E::UploadUnknown(id) => Error::new(
+                S::NOT_FOUND,
+                Code::BlobUploadUnknown,
+                json!({"id": id.to_string()}),
+            ),
+            E::UploadBusy { offset } | E::OutOfOrder { offset, .. } => {
+                Error::new(S::RANGE_NOT_SATISFIABLE, Code::RangeInvalid, json!(text))
+                    .header(RANGE, super::v2::stored_range(offset))
+            }
+            E::TooManyUploads { .. } => {
+                Error::new(S::TOO_MANY_REQUESTS, Code::TooManyRequests, json!(text))
+                    .header(RETRY_AFTER, "60")
+            }
+            E::DigestMismatch { expected, actual } => {
+                let detail = json!({"expected": expected, "actual": actual});
+                Error::new(S::BAD_REQUEST, Code::DigestInvalid, detail)
+            }
+            E::ChunkLength { .. } => Error::new(S::BAD_REQUEST, Code::SizeInvalid, json!(text)),
+            E::ManifestInvalid(_) | E::LayerUrl(_) => {
+                Error::new(S::BAD_REQUEST, Code::ManifestInvalid, json!(text))
+            }
+            E::TooManyTags { .. } => {
+                Error::new(S::URI_TOO_LONG, Code::TagInvalid, json!(text)).message("too many tags")
+            }
+            E::ManifestTooLarge { .. } => {
+                Error::new(S::PAYLOAD_TOO_LARGE, Code::ManifestInvalid, json!(text))
+            }
+            E::ReferencesUnknown { blobs, manifests } => {
+                let missing = blobs.into_iter().chain(manifests);
+                Error {
+                    status: S::BAD_REQUEST,
+                    entries: missing
+                        .map(|digest| (Code::ManifestBlobUnknown, None, Some(json!(digest))))
+                        .collect(),
+                    headers: HeaderMap::new(),
+                }
+            }
+            E::BlobInUse { digest, manifests } => {
+                let detail = json!({"digest": digest, "manifests": manifests});
+                Error::new(S::CONFLICT, Code::Denied, detail).message(text)
+            }
+            E::DeletesOff | E::ReadOnly => {
+                Error::new(S::METHOD_NOT_ALLOWED, Code::Unsupported, json!(text))
+            }
+            // 499 as in nginx and Distribution: only the log will see it.
+            E::ClientGone(_) => Error::new(
+                S::from_u16(499).unwrap_or(S::BAD_REQUEST),
+                Code::BlobUploadInvalid,
+                json!("the request body ended early"),
+            ),
+            E::BodyStalled { .. } => {
+                Error::new(S::REQUEST_TIMEOUT, Code::BlobUploadInvalid, json!(text))
+            }
+            E::Conflict => Error::new(S::SERVICE_UNAVAILABLE, Code::Unavailable, json!(text))
+                .header(RETRY_AFTER, "1"),
+            E::KeyDamaged(_) => {
+                log_failure(&error);
+                Error::new(S::BAD_GATEWAY, Code::Unknown, None)
+            }
+            E::Storage(ref cause) => {
+                log_failure(&error);
+                storage_error(cause)
+            }
+            E::Metadata(ref cause) => {
+                log_failure(&error);
+                metadata_error(cause)
+            }
+        }
+    }
+}
+
+/// The answer when there is no room; nothing is lost, and a later try may work.
+fn full() -> Error {
+    Error::new(
+        StatusCode::INSUFFICIENT_STORAGE,
+        Code::Unavailable,
+        json!("the registry's storage is full"),
+    )
+    .message("no space left for this push")
+}
+
+fn storage_error(cause: &holdfast_storage::Error) -> Error {
+    use StatusCode as S;
+    use holdfast_storage::Error as E;
+    match cause {
+        E::Full { .. } => full(),
+        E::NotFound(_) | E::Truncated { .. } => Error::new(
+            S::BAD_GATEWAY,
+            Code::Unknown,
+            json!("the stored content is missing or damaged"),
+        ),
+        E::UploadUnknown(id) => Error::new(
+            S::NOT_FOUND,
+            Code::BlobUploadUnknown,
+            json!({"id": id.to_string()}),
+        ),
+        E::UploadBusy(_) => Error::new(
+            S::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            json!(cause.to_string()),
+        ),
+        _ => Error::new(S::INTERNAL_SERVER_ERROR, Code::Unknown, None),
+    }
+}
+
+fn metadata_error(cause: &holdfast_metadata::Error) -> Error {
+    use StatusCode as S;
+    use holdfast_metadata::Error as E;
+    match cause {
+        E::Full(_) => full(),
+        E::Busy(_) | E::Overloaded | E::Closed => Error::new(
+            S::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            json!("the registry is overloaded"),
+        )
+        .header(RETRY_AFTER, "1"),
+        _ => Error::new(S::INTERNAL_SERVER_ERROR, Code::Unknown, None),
+    }
+}
+
+fn log_failure(error: &operations::Error) {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    tracing::error!(error = text, "the request failed inside the registry");
+}
+
+/// `416` for a `Range` outside a blob.
+pub fn blob_range(size: u64) -> Error {
+    Error::new(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        Code::RangeInvalid,
+        json!("invalid range: failed to overlap"),
+    )
+    .header(CONTENT_RANGE, format!("bytes */{size}"))
+}

@@ -1,0 +1,31 @@
+//! Drops upload sessions that nobody has touched for `uploadpurging.age`.
+//!
+//! Source: Distribution's `storage.maintenance.uploadpurging`. A session's life is counted from its last
+//! request rather than its first, so that a slow upload is not cut short.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::UploadPurging;
+use crate::operations::Operations;
+
+pub(super) async fn run(operations: Operations, purging: UploadPurging, stop: CancellationToken) {
+    tracing::info!(interval = ?purging.interval, age = ?purging.age, "abandoned uploads are purged");
+    loop {
+        match operations.purge_uploads(purging.dry_run).await {
+            Ok(0) => {}
+            Ok(purged) => tracing::info!(
+                purged,
+                dry_run = purging.dry_run,
+                "purged abandoned upload sessions"
+            ),
+            Err(error) => tracing::error!(
+                error = crate::app::chain("purging", &error),
+                "uploads could not be purged"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(purging.interval) => {}
+        }
+    }
+}

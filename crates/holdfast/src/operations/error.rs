@@ -1,0 +1,127 @@
+//! What may go wrong when a registry does its work, named for what the caller can do about it.
+//!
+//! `http/error.rs` says how each looks on the wire.
+
+use holdfast_model::{Digest, ManifestError, Reference, RepositoryName, UploadId};
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository has no such blob, or the caller may not know that it has.
+    #[error("blob {0} is not in this repository")]
+    BlobUnknown(Digest),
+    /// The repository has no such manifest.
+    #[error("manifest {reference} is not in repository {repository}")]
+    ManifestUnknown {
+        /// Where it was looked for.
+        repository: RepositoryName,
+        /// What was looked for.
+        reference: Reference,
+    },
+    /// The manifest is there, in a form the client did not say it can read.
+    #[error("{0}")]
+    NotAcceptable(&'static str),
+    /// Nothing was ever pushed under this name.
+    #[error("repository {0} is not known")]
+    RepositoryUnknown(RepositoryName),
+    /// No such upload session in this repository.
+    #[error("upload session {0} is not known")]
+    UploadUnknown(UploadId),
+    /// Another request is writing to the session and did not end in time.
+    #[error("another request is writing to this upload session")]
+    UploadBusy {
+        /// Bytes that the session held when last recorded.
+        offset: u64,
+    },
+    /// Too many sessions are open.
+    #[error("{limit} upload sessions are open, which is the limit; finish or cancel some")]
+    TooManyUploads {
+        /// The configured limit.
+        limit: u64,
+    },
+    /// The bytes hash to something else than the client said.
+    #[error("content is {actual}, sent as {expected}")]
+    DigestMismatch {
+        /// What the client said.
+        expected: Digest,
+        /// What the bytes are.
+        actual: Digest,
+    },
+    /// The chunk does not begin where the stored bytes end.
+    #[error("the upload has {offset} bytes, and the chunk begins at {first}")]
+    OutOfOrder {
+        /// Bytes the session holds.
+        offset: u64,
+        /// Where the chunk begins.
+        first: u64,
+    },
+    /// `Content-Range` and `Content-Length` disagree.
+    #[error("the chunk is {length} bytes long, its Content-Range says {range}")]
+    ChunkLength {
+        /// `Content-Length`.
+        length: u64,
+        /// Length by `Content-Range`.
+        range: u64,
+    },
+    /// The bytes are not a manifest.
+    #[error(transparent)]
+    ManifestInvalid(#[from] ManifestError),
+    /// A layer points at a URL that the configuration does not allow.
+    #[error("invalid URL on layer: {0}")]
+    LayerUrl(String),
+    /// The manifest is longer than the limit.
+    #[error("the manifest is over the limit of {limit} bytes")]
+    ManifestTooLarge {
+        /// The configured limit in bytes.
+        limit: u64,
+    },
+    /// The manifest refers to content that the repository lacks.
+    #[error("{} blobs and {} manifests that the manifest refers to are not in this repository", .blobs.len(), .manifests.len())]
+    ReferencesUnknown {
+        /// Missing config and layers.
+        blobs: Vec<Digest>,
+        /// Missing children of an index.
+        manifests: Vec<Digest>,
+    },
+    /// More tags in one push than the limit.
+    #[error("one push may set at most {limit} tags")]
+    TooManyTags {
+        /// The configured limit.
+        limit: usize,
+    },
+    /// Manifests of the repository use the blob.
+    #[error("blob {digest} is used by a manifest of this repository; delete the manifest first")]
+    BlobInUse {
+        /// The blob.
+        digest: Digest,
+        /// Some of the manifests that use it.
+        manifests: Vec<Digest>,
+    },
+    /// The configuration does not allow deletes.
+    #[error("deletes are off; storage.delete.enabled turns them on")]
+    DeletesOff,
+    /// The registry takes no writes now.
+    #[error("the registry is read-only")]
+    ReadOnly,
+    /// The request body broke off.
+    #[error("the request body ended early: {0}")]
+    ClientGone(String),
+    /// The request body stood still for too long.
+    #[error("no bytes of the request body arrived for {seconds} seconds")]
+    BodyStalled {
+        /// The configured patience.
+        seconds: u64,
+    },
+    /// The same content was being deleted at that moment; trying again helps.
+    #[error("the same content is being deleted; try again")]
+    Conflict,
+    /// The database names a place that cannot exist.
+    #[error("the storage key recorded for blob {0} is malformed")]
+    KeyDamaged(Digest),
+    /// The bytes could not be written or read.
+    #[error("storage failed")]
+    Storage(#[from] holdfast_storage::Error),
+    /// The facts could not be written or read.
+    #[error("the metadata database failed")]
+    Metadata(#[from] holdfast_metadata::Error),
+}

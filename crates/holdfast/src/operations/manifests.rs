@@ -1,0 +1,188 @@
+//! Push, pull and delete of manifests and tags.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_metadata::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
+use holdfast_model::accept::{Accept, Negotiated};
+use holdfast_model::{
+    Algorithm, Digest, Hasher, Manifest, MediaType, Reference, RepositoryName, Tag,
+};
+
+use super::{Error, Operations, Result, policy};
+use crate::clock;
+
+/// A manifest as served, and whether it was named by digest.
+pub struct ServedManifest {
+    /// Digest, type and bytes.
+    pub stored: Arc<StoredManifest>,
+    /// The client named the content itself, so it may keep the answer for ever.
+    pub by_digest: bool,
+}
+
+/// What a push of a manifest did.
+#[derive(Debug)]
+pub struct PushedManifest {
+    /// The digest it is stored under.
+    pub digest: Digest,
+    /// The manifest it is about.
+    pub subject: Option<Digest>,
+}
+
+impl Operations {
+    /// A manifest of the repository, in a form that the client accepts.
+    pub async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        accept: &Accept,
+    ) -> Result<ServedManifest> {
+        let stored = self.stored_manifest(repository, reference).await?;
+        let by_digest = matches!(reference, Reference::Digest(_));
+        match accept.negotiate(&stored.media_type, !by_digest) {
+            Negotiated::Serve => Ok(ServedManifest { stored, by_digest }),
+            Negotiated::NotAcceptable(message) => Err(Error::NotAcceptable(message)),
+            Negotiated::ServeDefaultPlatform => {
+                let list = Manifest::parse(&stored.media_type, &stored.payload)?;
+                let default = list.children.iter().find(|child| {
+                    child
+                        .platform
+                        .as_ref()
+                        .is_some_and(|p| p.os == "linux" && p.architecture == "amd64")
+                });
+                let unknown = || Error::ManifestUnknown {
+                    repository: repository.clone(),
+                    reference: reference.clone(),
+                };
+                let child = Reference::Digest(default.ok_or_else(unknown)?.digest);
+                let stored = self.stored_manifest(repository, &child).await?;
+                Ok(ServedManifest {
+                    stored,
+                    by_digest: false,
+                })
+            }
+        }
+    }
+
+    async fn stored_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Arc<StoredManifest>> {
+        self.metadata
+            .manifest(repository, reference)
+            .await?
+            .ok_or_else(|| Error::ManifestUnknown {
+                repository: repository.clone(),
+                reference: reference.clone(),
+            })
+    }
+
+    /// Stores a manifest under its digest and sets tags to it, in one transaction.
+    pub async fn push_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        extra_tags: Vec<Tag>,
+        media_type: &MediaType,
+        payload: Bytes,
+    ) -> Result<PushedManifest> {
+        self.writable()?;
+        let digest = match reference {
+            Reference::Tag(_) => Hasher::digest(Algorithm::Sha256, &payload),
+            Reference::Digest(expected) => {
+                let actual = Hasher::digest(expected.algorithm(), &payload);
+                if actual != *expected {
+                    return Err(Error::DigestMismatch {
+                        expected: *expected,
+                        actual,
+                    });
+                }
+                actual
+            }
+        };
+        let manifest = Manifest::parse(media_type, &payload)?;
+        let rules = &self.rules.push;
+        policy::check_urls(rules, &manifest)?;
+        let mut tags = extra_tags;
+        if let Reference::Tag(tag) = reference
+            && !tags.contains(tag)
+        {
+            tags.push(tag.clone());
+        }
+        if tags.len() > self.rules.tags_per_push {
+            return Err(Error::TooManyTags {
+                limit: self.rules.tags_per_push,
+            });
+        }
+        let blobs = manifest.blobs().map(|blob| BlobReference {
+            digest: blob.digest,
+            media_type: blob.media_type.clone(),
+            size: blob.size,
+            required: policy::requires_blob(rules, blob),
+        });
+        let children = manifest.children.iter().map(|child| ChildReference {
+            digest: child.digest,
+            media_type: child.media_type.clone(),
+            size: child.size,
+            platform: child.platform.as_ref().map(|platform| platform.spelled()),
+            required: policy::requires_child(rules, child),
+        });
+        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+        let outcome = self
+            .metadata
+            .put_manifest(PutManifest {
+                repository: repository.clone(),
+                digest,
+                media_type: media_type.clone(),
+                image_size: manifest
+                    .blobs()
+                    .fold(0_u64, |sum, blob| sum.saturating_add(blob.size)),
+                blobs: blobs.collect(),
+                children: children.collect(),
+                artifact_type: manifest.artifact_type.clone(),
+                subject,
+                annotations_json: manifest.annotations.clone(),
+                payload,
+                tags,
+                pushed_by: None,
+                now: clock::now(),
+            })
+            .await?;
+        match outcome {
+            PutOutcome::Stored { .. } => Ok(PushedManifest { digest, subject }),
+            PutOutcome::Missing { blobs, manifests } => {
+                Err(Error::ReferencesUnknown { blobs, manifests })
+            }
+        }
+    }
+
+    /// Deletes a tag, or a manifest with every tag that points at it.
+    pub async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<()> {
+        self.deletable()?;
+        let deleted = match reference {
+            Reference::Tag(tag) => {
+                self.metadata
+                    .delete_tag(repository, tag, clock::now())
+                    .await?
+            }
+            Reference::Digest(digest) => self
+                .metadata
+                .delete_manifest(repository, digest, clock::now())
+                .await?
+                .is_some(),
+        };
+        if deleted {
+            Ok(())
+        } else {
+            Err(Error::ManifestUnknown {
+                repository: repository.clone(),
+                reference: reference.clone(),
+            })
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a registry does, without HTTP: push and pull of blobs and manifests, tags, catalog, referrers.
+//!
+//! Every operation takes validated types, asks metadata and storage, and returns a domain result or an
+//! [`Error`]. Storage is never called inside a metadata transaction (invariant V3), and an operation that
+//! returns success has made its effect durable (V1).
+
+mod blobs;
+mod error;
+mod manifests;
+mod policy;
+mod sessions;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use holdfast_metadata::Metadata;
+use holdfast_storage::BlobStore;
+
+use crate::config::Validation;
+
+pub use blobs::OpenBlob;
+pub use error::Error;
+pub use manifests::{PushedManifest, ServedManifest};
+pub use uploads::Chunk;
+
+/// What an operation returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The body of a request, frame by frame.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// What may be done, from the configuration.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Manifests, tags and blobs may be deleted.
+    pub deletes: bool,
+    /// No writes at all.
+    pub read_only: bool,
+    /// What a pushed manifest must satisfy.
+    pub push: Validation,
+    /// Most bytes of a manifest.
+    pub manifest_bytes: u64,
+    /// Most tags set by one manifest push.
+    pub tags_per_push: usize,
+    /// Most open upload sessions.
+    pub upload_sessions: u64,
+    /// How long an unfinished upload session lives after its last request.
+    pub upload_age: Duration,
+}
+
+/// The registry's work on its two stores. Cheap to clone.
+#[derive(Clone)]
+pub struct Operations {
+    metadata: Metadata,
+    store: Arc<dyn BlobStore>,
+    rules: Arc<Rules>,
+    sessions: sessions::Sessions,
+}
+
+impl Operations {
+    /// Puts the two stores to work under these rules.
+    pub fn new(metadata: Metadata, store: Arc<dyn BlobStore>, rules: Rules) -> Operations {
+        Operations {
+            metadata,
+            store,
+            rules: Arc::new(rules),
+            sessions: sessions::Sessions::default(),
+        }
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The database of facts, for reads that need no rule: tags, catalog, referrers.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The store of bytes, for health checks.
+    pub fn store(&self) -> &Arc<dyn BlobStore> {
+        &self.store
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.rules.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn deletable(&self) -> Result<()> {
+        self.writable()?;
+        if self.rules.deletes {
+            Ok(())
+        } else {
+            Err(Error::DeletesOff)
+        }
+    }
+}

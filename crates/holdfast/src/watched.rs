@@ -1,0 +1,116 @@
+//! Files that are read again when they change: password files, certificates.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the files are looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
+
+/// A value made from files, as they are now.
+///
+/// Files that cannot be read leave the value as it was, and say so in the log.
+pub struct Watched<T> {
+    files: Vec<PathBuf>,
+    load: Load<T>,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    value: Arc<T>,
+    versions: Vec<Version>,
+    looked: Instant,
+}
+
+/// What changes when a file does; a link that now leads elsewhere counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    modified: (i64, i64),
+    size: u64,
+    inode: u64,
+}
+
+impl<T> Watched<T> {
+    /// Makes the first value. Fails when it cannot be made.
+    pub fn new(
+        files: Vec<PathBuf>,
+        load: impl Fn() -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Watched<T>, String> {
+        // Looked at before reading: a change in between is then seen as one.
+        let versions = versions(&files).map_err(|error| format!("{}: {error}", names(&files)))?;
+        let value = Arc::new(load()?);
+        let state = Mutex::new(State {
+            value,
+            versions,
+            looked: Instant::now(),
+        });
+        Ok(Watched {
+            files,
+            load: Box::new(load),
+            state,
+        })
+    }
+
+    /// The value as of about now.
+    pub fn get(&self) -> Arc<T> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.elapsed() >= LOOK_EVERY {
+            state.looked = Instant::now();
+            let changed = versions(&self.files)
+                .map(|versions| (versions != state.versions).then_some(versions));
+            match changed {
+                Ok(None) => {}
+                Ok(Some(versions)) => match (self.load)() {
+                    Ok(value) => {
+                        tracing::info!(files = names(&self.files), "changed files were read again");
+                        state.value = Arc::new(value);
+                        state.versions = versions;
+                    }
+                    Err(error) => self.keep(&error),
+                },
+                Err(error) => self.keep(&error.to_string()),
+            }
+        }
+        Arc::clone(&state.value)
+    }
+
+    fn keep(&self, error: &str) {
+        tracing::error!(
+            files = names(&self.files),
+            error,
+            "changed files cannot be used; what they said before stays"
+        );
+    }
+
+    /// Makes the next look happen now.
+    #[cfg(test)]
+    pub(crate) fn look_now(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.looked = state.looked.checked_sub(LOOK_EVERY).unwrap();
+    }
+}
+
+fn names(files: &[PathBuf]) -> String {
+    files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn versions(files: &[PathBuf]) -> io::Result<Vec<Version>> {
+    let version = |file: &PathBuf| {
+        let metadata = std::fs::metadata(file)?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(Version {
+            modified,
+            size: metadata.size(),
+            inode: metadata.ino(),
+        })
+    };
+    files.iter().map(version).collect()
+}
