@@ -65,6 +65,15 @@ impl Versions {
     }
 }
 
+impl Versions {
+    /// The same for every repository.
+    pub(crate) fn raise_all(&self) {
+        for version in &self.0 {
+            version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
 /// What a counter showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version(u64);

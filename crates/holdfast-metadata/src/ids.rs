@@ -4,8 +4,6 @@
 //! Two million ids in one millisecond of one process are distinct; two processes collide once in two
 //! million when they make an id in the same millisecond, and then the primary key refuses the second.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_model::Timestamp;
@@ -18,11 +16,8 @@ const TIME_BITS: u32 = 42;
 pub(crate) struct Ids(AtomicU64);
 
 impl Ids {
-    pub(crate) fn new(seed: Option<u64>) -> Ids {
-        // A `RandomState` is seeded by the operating system; an empty hash shows that seed.
-        Ids(AtomicU64::new(seed.unwrap_or_else(|| {
-            RandomState::new().build_hasher().finish()
-        })))
+    pub(crate) fn new(seed: u64) -> Ids {
+        Ids(AtomicU64::new(seed))
     }
 
     pub(crate) fn make(&self, now: Timestamp) -> i64 {
@@ -38,7 +33,7 @@ mod tests {
 
     #[test]
     fn ids_are_positive_and_ordered_by_time() {
-        let ids = Ids::new(Some(u64::MAX));
+        let ids = Ids::new(u64::MAX);
         let mut last = -1;
         for micros in [i64::MIN, 1_000, 2_000, 1_700_000_000_000_000, i64::MAX] {
             let id = ids.make(Timestamp::from_micros(micros));

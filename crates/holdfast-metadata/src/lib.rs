@@ -39,7 +39,7 @@ pub use error::Error;
 pub use manifests::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
 pub use metadata::{Counters, Metadata};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
-pub use referrers::Referrer;
+pub use referrers::{Referrer, Referrers};
 pub use uploads::{ExpiredUpload, NewUpload, Upload, UploadCreated};
 
 /// What every call answers.

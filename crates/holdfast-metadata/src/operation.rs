@@ -27,11 +27,22 @@ pub(crate) trait Write: Operation<Output: 'static> + 'static {
     /// What its answer promises.
     const DURABILITY: Durability;
 
-    /// The repository of which cached answers may become wrong. A change that only adds (links a blob,
+    /// Of which repositories cached answers may become wrong. A change that only adds (links a blob,
     /// stores an untagged manifest) makes none wrong: absence is never cached.
-    fn outdates(&self) -> Option<&RepositoryName> {
-        None
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::None
     }
+}
+
+/// The repositories whose cached answers a change may make wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outdated<'a> {
+    /// None.
+    None,
+    /// This one.
+    One(&'a RepositoryName),
+    /// Any. Rare: it empties the cache.
+    All,
 }
 
 /// What the answer to a change promises.

@@ -31,19 +31,19 @@ pub struct Options {
     pub grace: Duration,
     /// Changes that may wait for the writer.
     pub queue_length: usize,
-    /// Where the counter in new ids starts; chance decides when absent.
-    pub id_seed: Option<u64>,
+    /// Where the counter in new ids starts: chance, so that two processes hardly ever make the same.
+    pub id_seed: u64,
 }
 
 impl Options {
     /// The defaults for this location.
-    pub fn new(location: Location) -> Options {
+    pub fn new(location: Location, id_seed: u64) -> Options {
         Options {
             location,
             cache_bytes: DEFAULT_CACHE_BYTES,
             grace: DEFAULT_GRACE,
             queue_length: DEFAULT_QUEUE_LENGTH,
-            id_seed: None,
+            id_seed,
         }
     }
 }

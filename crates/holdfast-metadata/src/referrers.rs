@@ -5,12 +5,27 @@ use holdfast_model::{Digest, MediaType, RepositoryName};
 use crate::operation::{Operation, Transaction, params};
 use crate::{Metadata, Result, repositories};
 
-pub(crate) const REFERRERS_PAGE: &str = "SELECT digest, media_type, octet_length(payload), artifact_type, annotations
+pub(crate) const REFERRERS_PAGE: &str = "SELECT digest, media_type, octet_length(payload), artifact_type, octet_length(annotations)
      FROM manifests WHERE repo_id = ?1 AND subject_digest = ?2 AND digest > ?3 ORDER BY digest LIMIT ?4";
 pub(crate) const REFERRERS_PAGE_BY_TYPE: &str =
-    "SELECT digest, media_type, octet_length(payload), artifact_type, annotations
+    "SELECT digest, media_type, octet_length(payload), artifact_type, octet_length(annotations)
      FROM manifests WHERE repo_id = ?1 AND subject_digest = ?2 AND digest > ?3 AND artifact_type = ?5
      ORDER BY digest LIMIT ?4";
+
+pub(crate) const ANNOTATIONS: &str =
+    "SELECT annotations FROM manifests WHERE repo_id = ?1 AND digest = ?2";
+
+/// Bytes of annotations after which a page of referrers ends.
+const PAGE_BYTES: u64 = 4 << 20;
+
+/// A page of referrers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Referrers {
+    /// The referrers, in the order of their digests.
+    pub entries: Vec<Referrer>,
+    /// Whether more follow.
+    pub more: bool,
+}
 
 /// A manifest that refers to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +44,8 @@ pub struct Referrer {
 
 impl Metadata {
     /// A page of the referrers of a subject, which need not exist, in the order of their digests, after
-    /// a digest; only those of one artifact type if that is given.
+    /// a digest; only those of one artifact type if that is given. A page has at least one entry, at most
+    /// `limit`, and ends early when their annotations are long.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,
@@ -37,7 +53,7 @@ impl Metadata {
         artifact_type: Option<&str>,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<Referrer>> {
+    ) -> Result<Referrers> {
         self.read(Page {
             repository,
             subject,
@@ -58,11 +74,11 @@ struct Page<'a> {
 }
 
 impl Operation for Page<'_> {
-    type Output = Vec<Referrer>;
+    type Output = Referrers;
 
-    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<Referrer>> {
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Referrers> {
         let Some(repo_id) = repositories::id_of(tx, self.repository).await? else {
-            return Ok(Vec::new());
+            return Ok(Referrers::default());
         };
         // No bytes at all come before every digest.
         let after = self.after.map(Digest::to_bytes).unwrap_or_default();
@@ -71,25 +87,39 @@ impl Operation for Page<'_> {
             None => {
                 tx.query(
                     REFERRERS_PAGE,
-                    params![repo_id, *self.subject, after, self.limit],
+                    params![repo_id, *self.subject, after, self.limit + 1],
                 )
                 .await?
             }
             Some(artifact_type) => {
-                let params = params![repo_id, *self.subject, after, self.limit, artifact_type];
+                let params = params![repo_id, *self.subject, after, self.limit + 1, artifact_type];
                 tx.query(REFERRERS_PAGE_BY_TYPE, params).await?
             }
         };
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(Referrer {
-                    digest: row.digest()?,
-                    media_type: row.parsed()?,
-                    size: row.size()?,
-                    artifact_type: row.maybe_text()?,
-                    annotations_json: row.maybe_text()?,
-                })
-            })
-            .collect()
+        let mut page = Referrers::default();
+        let mut bytes = 0;
+        for mut row in rows {
+            let (digest, media_type, size) = (row.digest()?, row.parsed()?, row.size()?);
+            let artifact_type = row.maybe_text()?;
+            let length = row.maybe_integer()?.unwrap_or_default().unsigned_abs();
+            let full = !page.entries.is_empty() && bytes + length > PAGE_BYTES;
+            if full || page.entries.len() == self.limit {
+                page.more = true;
+                break;
+            }
+            bytes += length;
+            let annotations_json = match tx.first(ANNOTATIONS, params![repo_id, digest]).await? {
+                Some(mut row) => row.maybe_text()?,
+                None => None,
+            };
+            page.entries.push(Referrer {
+                digest,
+                media_type,
+                size,
+                artifact_type,
+                annotations_json,
+            });
+        }
+        Ok(page)
     }
 }

@@ -2,7 +2,7 @@
 
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
-use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::repositories::{self, Population};
 use crate::{Metadata, Result};
 
@@ -103,8 +103,8 @@ impl Operation for Delete {
 impl Write for Delete {
     const DURABILITY: Durability = Durability::Durable;
 
-    fn outdates(&self) -> Option<&RepositoryName> {
-        Some(&self.repository)
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
     }
 }
 

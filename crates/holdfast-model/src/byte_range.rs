@@ -46,12 +46,16 @@ pub fn requested(header: &str, size: u64) -> Requested {
             Err(Malformed) => return Requested::Unsatisfiable,
         }
     }
-    let total: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    // Wide enough for the sum of many parts of the largest size.
+    let total: u128 = parts
+        .iter()
+        .map(|part| u128::from(part.end - part.start))
+        .sum();
     match parts.len() {
         0 => Requested::Unsatisfiable,
         1 => Requested::Parts(parts),
         // Overlapping ranges that add up to more than the blob are a cheap way to make a server work.
-        _ if total > size => Requested::Whole,
+        _ if total > u128::from(size) => Requested::Whole,
         _ => Requested::Parts(parts),
     }
 }
@@ -157,6 +161,7 @@ mod tests {
             ("bytes=0-1, 4-5", 10, Parts(vec![0..2, 4..6])),
             ("bytes=0-1,20-30", 10, one(0..2)),
             ("bytes=0-9,0-9", 10, Whole),
+            ("bytes=0-,0-", u64::MAX, Whole),
         ];
         for (header, size, wanted) in cases {
             assert_eq!(requested(header, size), wanted, "{header} of {size}");

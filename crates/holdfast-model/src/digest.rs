@@ -124,9 +124,7 @@ impl Digest {
 
     /// The hash as lower-case hex, without the algorithm.
     pub fn hex(&self) -> String {
-        let mut hex = String::with_capacity(self.hash().len() * 2);
-        push_hex(self.hash(), &mut hex);
-        hex
+        hex(self.hash())
     }
 
     /// The compact form kept in databases: algorithm code, then the hash (33 or 65 bytes).
@@ -186,21 +184,29 @@ fn nibble(digit: u8) -> Result<u8, DigestError> {
     }
 }
 
-fn push_hex(bytes: &[u8], text: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
     }
+    text
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(8 + self.hash().len() * 2);
-        text.push_str(self.algorithm().name());
-        text.push(':');
-        push_hex(self.hash(), &mut text);
-        f.write_str(&text)
+        let mut digits = [0_u8; 128];
+        let digits = &mut digits[..self.hash().len() * 2];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.hash()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        f.write_str(self.algorithm().name())?;
+        f.write_str(":")?;
+        f.write_str(std::str::from_utf8(digits).expect("hex digits are ASCII"))
     }
 }
 

@@ -4,13 +4,17 @@
 //! Source: OCI image-spec manifest.md and image-index.md, Docker image manifest v2 schema 2, and the
 //! checks of CNCF Distribution.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::{Descriptor, MediaType};
 
 /// Most descriptors one manifest may hold; real images stay under 200.
-pub const MAX_DESCRIPTORS: usize = 10_000;
+pub const MAX_DESCRIPTORS: usize = 4_000;
+
+/// Deepest nesting of objects and arrays in a manifest, unknown members included.
+pub const MAX_JSON_DEPTH: usize = 64;
 
 /// Longest media type or artifact type inside a manifest, in bytes.
 pub const MAX_TYPE_BYTES: usize = 1024;
@@ -58,6 +62,9 @@ pub enum ManifestError {
         /// What the request says.
         sent: String,
     },
+    /// Over [`MAX_JSON_DEPTH`].
+    #[error("the manifest is nested deeper than {MAX_JSON_DEPTH} objects and arrays")]
+    TooDeep,
     /// `schemaVersion` is not 2.
     #[error("schemaVersion is not 2")]
     SchemaVersion,
@@ -79,7 +86,7 @@ pub enum ManifestError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+struct Document {
     schema_version: Option<i64>,
     media_type: Option<String>,
     artifact_type: Option<String>,
@@ -87,14 +94,13 @@ struct Document<'a> {
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
-    #[serde(borrow)]
-    annotations: Option<&'a RawValue>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Manifest {
     /// Reads a manifest that was sent with this content type.
     ///
-    /// The caller limits the length of `bytes`; nesting is limited here by the JSON parser (128).
+    /// The caller limits the length of `bytes`.
     pub fn parse(content_type: &MediaType, bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let docker =
             *content_type == MediaType::DOCKER_MANIFEST || *content_type == MediaType::DOCKER_LIST;
@@ -105,7 +111,11 @@ impl Manifest {
                 content_type.to_string(),
             ));
         }
-        let document: Document<'_> = serde_json::from_slice(bytes)
+        // The parser skips members it does not know without counting, so the depth is counted first.
+        if depth(bytes) > MAX_JSON_DEPTH {
+            return Err(ManifestError::TooDeep);
+        }
+        let document: Document = serde_json::from_slice(bytes)
             .map_err(|error| ManifestError::Malformed(error.to_string()))?;
         if document.schema_version != Some(2) {
             return Err(ManifestError::SchemaVersion);
@@ -163,7 +173,9 @@ impl Manifest {
             config,
             layers,
             children,
-            annotations: document.annotations.map(|raw| raw.get().to_owned()),
+            annotations: document
+                .annotations
+                .map(|map| serde_json::to_string(&map).expect("a map of texts is JSON")),
         })
     }
 
@@ -171,6 +183,33 @@ impl Manifest {
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers)
     }
+}
+
+/// The deepest nesting of brackets outside texts. Of bytes that are not JSON it means nothing.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = bytes.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                // To the end of the text, past whatever is escaped.
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Whether a layer of this type is expected to live elsewhere, at its URLs.
@@ -253,6 +292,38 @@ mod tests {
             ),
             (manifest, d.replace("sha256:", "sha256:zz"), false),
             (manifest, "[".repeat(100_000), false),
+            (
+                manifest,
+                format!(
+                    r#"{{"schemaVersion":2,"config":{d},"x":{}1{}}}"#,
+                    "[".repeat(100),
+                    "]".repeat(100)
+                ),
+                false,
+            ),
+            (
+                manifest,
+                format!(
+                    r#"{{"schemaVersion":2,"config":{d},"x":"{}\""}}"#,
+                    "[".repeat(100)
+                ),
+                true,
+            ),
+            (
+                manifest,
+                format!(r#"{{"schemaVersion":2,"config":{d},"annotations":{{"a":5}}}}"#),
+                false,
+            ),
+            (
+                manifest,
+                format!(r#"{{"schemaVersion":2,"config":{d},"annotations":["a"]}}"#),
+                false,
+            ),
+            (
+                manifest,
+                format!(r#"{{"schemaVersion":2,"config":{d},"annotations":null}}"#),
+                true,
+            ),
             (manifest, String::new(), false),
             (
                 &MediaType::OCTET_STREAM,

@@ -54,6 +54,12 @@ pub trait BlobStore: Send + Sync + 'static {
     /// caller deletes `key` or commits under another.
     async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()>;
 
+    /// Takes a commit back: the bytes are the staged upload again, and nothing is stored under `key`.
+    ///
+    /// Only for a key that nobody else has committed to since, and that no record names. With no object
+    /// there, it is [`NotFound`](crate::Error::NotFound).
+    async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()>;
+
     /// Forgets an upload and its bytes. An unknown upload is success.
     async fn abort_upload(&self, id: UploadId) -> Result<()>;
 

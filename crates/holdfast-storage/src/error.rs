@@ -15,7 +15,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a storage operation failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// There is no such object; the store was reached and said so.
     #[error("no object is stored as {0}")]

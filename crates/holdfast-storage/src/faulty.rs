@@ -120,6 +120,15 @@ impl BlobStore for Faulty {
             .await
     }
 
+    async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
+        self.fate
+            .befall(
+                Operation::UncommitUpload,
+                self.inner.uncommit_upload(id, key),
+            )
+            .await
+    }
+
     async fn abort_upload(&self, id: UploadId) -> Result<()> {
         self.fate
             .befall(Operation::AbortUpload, self.inner.abort_upload(id))

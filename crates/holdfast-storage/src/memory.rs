@@ -98,6 +98,16 @@ impl BlobStore for Memory {
         Ok(())
     }
 
+    async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
+        let mut contents = self.contents();
+        let object = contents
+            .objects
+            .remove(key)
+            .ok_or_else(|| Error::NotFound(key.clone()))?;
+        contents.uploads.insert(id, object.to_vec());
+        Ok(())
+    }
+
     async fn abort_upload(&self, id: UploadId) -> Result<()> {
         self.contents().uploads.remove(&id);
         Ok(())

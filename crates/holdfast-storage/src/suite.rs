@@ -30,6 +30,7 @@ pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
     another_algorithm_can_be_hashed(&mut place).await;
     equal_contents_do_not_meet(&mut place).await;
     a_commit_replaces_what_was_there(&mut place).await;
+    a_commit_can_be_taken_back(&mut place).await;
     ranges_are_what_was_asked_for(&mut place).await;
     unknown_things_are_named(&mut place).await;
     aborting_forgets_and_can_be_repeated(&mut place).await;
@@ -213,6 +214,29 @@ async fn a_commit_replaces_what_was_there(place: &mut Place) {
     assert_eq!(place.push(&content).await, key);
     assert_eq!(place.content(&key).await, content);
     assert_eq!(read_all(&*reader).await, content, "an open reader goes on");
+}
+
+async fn a_commit_can_be_taken_back(place: &mut Place) {
+    let content = sample(14, 150_000);
+    let key = StorageKey::canonical(&sha256(&content));
+    let id = place.begun().await;
+    let saved = place.append(id, None, &content).await;
+    let saved = place.finished(id, Some(saved)).await;
+    place.commit(id, &key).await;
+    let store = place.store();
+    store
+        .uncommit_upload(id, &key)
+        .await
+        .expect("the commit is taken back");
+    assert!(matches!(
+        store.uncommit_upload(id, &key).await,
+        Err(Error::NotFound(_))
+    ));
+    place.absent(&key).await;
+    let progress = place.finished(id, Some(saved)).await;
+    assert_eq!(progress.hasher.finish(), sha256(&content));
+    place.commit(id, &key).await;
+    assert_eq!(place.content(&key).await, content);
 }
 
 async fn ranges_are_what_was_asked_for(place: &mut Place) {

@@ -1,5 +1,7 @@
 //! Everything a request may need, built once from the configuration.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Htpasswd, Realm};
 use crate::config::{self, Auth, Config, Driver};
+use crate::error_chain::attempt;
 use crate::health::Health;
 use crate::operations::{Operations, Rules};
 use crate::upload_state::UploadStates;
@@ -18,7 +21,7 @@ use crate::{clock, random};
 
 /// The parts of the `http` section that answers depend on.
 #[derive(Debug, Default)]
-pub struct HttpSettings {
+pub(crate) struct HttpSettings {
     /// What URLs begin with, when configured; no slash at the end.
     pub host: Option<String>,
     /// What API paths begin with: empty, or a slash and more, no slash at the end.
@@ -32,28 +35,21 @@ pub struct HttpSettings {
     /// Longest time for a request that moves no blob.
     pub timeout: Option<Duration>,
     /// Most entries of a catalog page.
-    pub catalog_entries: u64,
+    pub catalog_entries: usize,
     /// Most entries of a tags page.
-    pub tag_entries: u64,
+    pub tag_entries: usize,
 }
 
 impl HttpSettings {
     /// The part of a path that the router reads, beginning with `/v2`.
-    pub fn api_path<'a>(&self, path: &'a str) -> Option<&'a str> {
+    pub(crate) fn api_path<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(self.prefix.as_str())
             .filter(|rest| rest.starts_with("/v2"))
     }
 }
 
-/// What the log needs to know.
-#[derive(Clone, Copy, Debug)]
-pub struct LogSettings {
-    /// Write access lines.
-    pub access_lines: bool,
-}
-
 /// Everything a request may need.
-pub struct App {
+pub(crate) struct App {
     /// The registry's work.
     pub operations: Operations,
     /// Who may do what.
@@ -62,8 +58,8 @@ pub struct App {
     pub health: Arc<Health>,
     /// How answers look.
     pub http: HttpSettings,
-    /// What is logged.
-    pub log: LogSettings,
+    /// Write an access line for each request.
+    pub access_lines: bool,
     /// Proof of upload sessions.
     pub upload_states: UploadStates,
     /// Writes under way; a stop waits for them.
@@ -73,7 +69,7 @@ pub struct App {
 
 impl App {
     /// Opens the stores and builds the rest. The message of an error is one line for the operator.
-    pub async fn build(config: &Config) -> Result<App, String> {
+    pub(crate) async fn build(config: &Config) -> Result<App, String> {
         let store = open_store(&config.storage.driver)?;
         let metadata = open_metadata(&config.metadata).await?;
         let secret = match &config.http.secret {
@@ -81,7 +77,7 @@ impl App {
             None => metadata
                 .get_or_insert_setting("http.secret", &random::hex::<32>())
                 .await
-                .map_err(|error| chain("cannot keep the upload secret", &error))?,
+                .map_err(|error| attempt("cannot keep the upload secret", &error))?,
         };
         let realm = match &config.auth {
             Auth::None => Realm::Open,
@@ -106,7 +102,7 @@ impl App {
         let swept = operations
             .sweep_staged_uploads()
             .await
-            .map_err(|error| chain("cannot recover uploads", &error))?;
+            .map_err(|error| attempt("cannot recover uploads", &error))?;
         if swept > 0 {
             tracing::info!(
                 swept,
@@ -118,9 +114,7 @@ impl App {
             access: Access::new(realm, config.access.anonymous_pull),
             health: Arc::default(),
             http: http_settings(config),
-            log: LogSettings {
-                access_lines: config.log.access_log,
-            },
+            access_lines: config.log.access_log,
             upload_states: UploadStates::new(secret.as_bytes()),
             writes: TaskTracker::new(),
             draining: AtomicBool::new(false),
@@ -128,12 +122,12 @@ impl App {
     }
 
     /// Whether the process is on its way out.
-    pub fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
     /// From now on `/readyz` says no.
-    pub fn start_draining(&self) {
+    pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 }
@@ -143,7 +137,7 @@ fn open_store(driver: &Driver) -> Result<Arc<dyn BlobStore>, String> {
         return Ok(Memory::new());
     };
     let store = Filesystem::open(root_directory)
-        .map_err(|error| chain("cannot use the storage directory", &error))?;
+        .map_err(|error| attempt("cannot use the storage directory", &error))?;
     if store.holds_distribution_repositories() {
         return Err(format!(
             "{} holds the repositories of another registry; adopting them is not in this release, \
@@ -161,13 +155,23 @@ async fn open_metadata(place: &config::Metadata) -> Result<Metadata, String> {
                 std::fs::create_dir_all(directory)
                     .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
             }
+            // It holds the secret of upload sessions: for this user's eyes only.
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
             Location::File(path.clone())
         }
         config::Metadata::InMemory => Location::Memory,
     };
-    Metadata::open(Options::new(location), clock::now())
-        .await
-        .map_err(|error| chain("cannot use the metadata database", &error))
+    Metadata::open(
+        Options::new(location, u64::from_le_bytes(random::bytes())),
+        clock::now(),
+    )
+    .await
+    .map_err(|error| attempt("cannot use the metadata database", &error))
 }
 
 fn http_settings(config: &Config) -> HttpSettings {
@@ -193,8 +197,8 @@ fn http_settings(config: &Config) -> HttpSettings {
         headers,
         idle_timeout: positive(http.idle_timeout),
         timeout: http.timeout,
-        catalog_entries: config.catalog.max_entries as u64,
-        tag_entries: config.tags.max_tags as u64,
+        catalog_entries: config.catalog.max_entries,
+        tag_entries: config.tags.max_tags,
     }
 }
 
@@ -203,16 +207,4 @@ pub(crate) fn positive(limit: Duration) -> Duration {
     /// A century, which timers can still count.
     const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     if limit.is_zero() { FOR_EVER } else { limit }
-}
-
-/// What failed, then each cause once.
-pub(crate) fn chain(what: &str, error: &dyn std::error::Error) -> String {
-    let mut text = format!("{what}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

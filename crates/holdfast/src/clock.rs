@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use holdfast_model::Timestamp;
 
 /// The time now, in UTC. A clock before 1970 reads as 1970.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

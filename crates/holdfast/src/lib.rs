@@ -5,20 +5,22 @@
 //! `operations` does the work on the two stores. Arrows go that way and never back.
 
 pub mod access;
-pub mod app;
+mod app;
 pub mod cli;
-pub mod clock;
+mod clock;
 pub mod config;
-pub mod edge;
-pub mod health;
+mod edge;
+mod error_chain;
+mod health;
 pub mod http;
-pub mod jobs;
-pub mod log;
-pub mod operations;
-pub mod outbound;
-pub mod random;
-pub mod upload_state;
-pub mod watched;
+mod jobs;
+mod limits;
+mod log;
+mod operations;
+mod outbound;
+mod random;
+mod upload_state;
+mod watched;
 
 /// The version of this build.
 pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));

@@ -1,53 +1,74 @@
-//! Log lines in Distribution's three formats on stderr, and access lines on stdout.
+//! Log lines in Distribution's three formats on stderr.
 //!
 //! Text is logfmt with sorted keys, `json` one object a line, `logstash` the same with logstash's names for
 //! time and message. Each line is one write, so lines of several threads never mix.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::header::{HeaderValue, REFERER, USER_AGENT};
-use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use serde::Serializer as _;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::clock;
-use crate::http::Peer;
+use crate::config::Formatter;
+use crate::{clock, random};
 
-/// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `time="…" level=info msg="…" key=value`
-    Text,
-    /// `{"level":"info","msg":"…","time":"…"}`
-    Json,
-    /// `{"@timestamp":"…","@version":"1","level":"info","message":"…"}`
-    Logstash,
+/// Longest text of one field, in bytes; what clients send may be much longer.
+const MAX_FIELD_BYTES: usize = 2048;
+
+/// Lines that may wait for a reader that is slow; the rest are dropped and counted.
+const WAITING_LINES: usize = 8192;
+
+/// Room for the fields of a request line.
+const USUAL_FIELDS: usize = 24;
+
+/// Where access lines go, once the log is started.
+static ACCESS: OnceLock<NonBlocking> = OnceLock::new();
+
+/// Keeps the threads that write; dropping it writes what waits, for a second at most.
+pub(crate) struct Writers(#[expect(dead_code, reason = "kept to be dropped")] [WorkerGuard; 2]);
+
+/// Starts the log of this process.
+///
+/// A thread writes, so that a terminal or a pipe that nobody reads stops no request.
+pub(crate) fn start(level: Level, format: Formatter, fields: BTreeMap<String, Value>) -> Writers {
+    let mut fixed = fields;
+    fixed.insert("instance.id".to_owned(), random::hex::<16>().into());
+    fixed.insert("version".to_owned(), crate::VERSION.into());
+    let writer = || NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES);
+    let (errors, errors_guard) = writer().finish(std::io::stderr());
+    let (access, access_guard) = writer().finish(std::io::stdout());
+    let lines = Lines {
+        format,
+        fixed,
+        out: errors,
+    };
+    let lines = lines.with_filter(tracing_subscriber::filter::LevelFilter::from_level(level));
+    // Nobody starts it twice; if somebody did, the first would go on.
+    let _ = ACCESS.set(access);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+    Writers([errors_guard, access_guard])
 }
 
-/// Starts the log of this process. Later calls change nothing.
-pub fn start(level: Level, format: Format, fields: BTreeMap<String, Value>) {
-    let mut fixed = fields;
-    fixed.insert(
-        "instance.id".to_owned(),
-        uuid::Uuid::new_v4().to_string().into(),
-    );
-    fixed.insert("version".to_owned(), crate::VERSION.into());
-    let lines = Lines { format, fixed };
-    let lines = lines.with_filter(tracing_subscriber::filter::LevelFilter::from_level(level));
-    // A second start in one process (tests) keeps the first.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+/// Writes an access line on stdout.
+pub(crate) fn access(line: &str) {
+    if let Some(out) = ACCESS.get() {
+        // A full queue drops the line; nothing else can fail here.
+        let _ = out.clone().write_all(line.as_bytes());
+    }
 }
 
 struct Lines {
-    format: Format,
+    format: Formatter,
     fixed: BTreeMap<String, Value>,
+    out: NonBlocking,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -59,9 +80,14 @@ impl<S: Subscriber> Layer<S> for Lines {
             return;
         }
         let mut fields = Fields {
-            values: self.fixed.clone(),
+            values: Vec::with_capacity(USUAL_FIELDS),
             message: String::new(),
         };
+        fields.values.extend(
+            self.fixed
+                .iter()
+                .map(|(key, value)| (key.as_str(), Cow::Borrowed(value))),
+        );
         event.record(&mut fields);
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
@@ -69,96 +95,102 @@ impl<S: Subscriber> Layer<S> for Lines {
             Level::INFO => "info",
             Level::DEBUG | Level::TRACE => "debug",
         };
-        let line = render(
-            self.format,
-            level,
-            &fields.message,
-            fields.values,
-            &rfc3339(),
-        );
+        let time = now().to_rfc3339_opts(SecondsFormat::Nanos, true);
+        let line = render(self.format, level, &fields.message, fields.values, &time);
         // A log that cannot be written must not stop the registry.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        let _ = self.out.clone().write_all(line.as_bytes());
     }
 }
 
+type Values<'a> = Vec<(&'a str, Cow<'a, Value>)>;
+
 fn render(
-    format: Format,
+    format: Formatter,
     level: &str,
     message: &str,
-    mut fields: BTreeMap<String, Value>,
+    mut fields: Values<'_>,
     time: &str,
 ) -> String {
-    let text = |text: &str| Value::String(text.to_owned());
-    let mut line = match format {
-        Format::Text => {
-            let mut line = format!(
-                "time={} level={level} msg={}",
-                logfmt(&text(time)),
-                logfmt(&text(message))
-            );
-            for (key, value) in &fields {
-                let _ = write!(line, " {key}={}", logfmt(value));
+    let text = |text: &str| Cow::Owned(Value::String(text.to_owned()));
+    match format {
+        Formatter::Text => {}
+        Formatter::Json => fields.extend([
+            ("level", text(level)),
+            ("msg", text(message)),
+            ("time", text(time)),
+        ]),
+        Formatter::Logstash => fields.extend([
+            ("@timestamp", text(time)),
+            ("@version", text("1")),
+            ("level", text(level)),
+            ("message", text(message)),
+        ]),
+    }
+    fields.sort_by_key(|(key, _)| *key);
+    let mut line = String::with_capacity(512);
+    if format == Formatter::Text {
+        line.push_str("time=");
+        logfmt(&mut line, time);
+        let _ = write!(line, " level={level} msg=");
+        logfmt(&mut line, message);
+        for (key, value) in &fields {
+            let _ = write!(line, " {key}=");
+            match value.as_ref() {
+                Value::String(text) => logfmt(&mut line, text),
+                other => {
+                    let _ = write!(line, "{other}");
+                }
             }
-            line
         }
-        Format::Json => {
-            fields.extend([
-                ("level".into(), text(level)),
-                ("msg".into(), text(message)),
-                ("time".into(), text(time)),
-            ]);
-            serde_json::to_string(&fields).unwrap_or_default()
-        }
-        Format::Logstash => {
-            fields.extend([
-                ("@timestamp".into(), text(time)),
-                ("@version".into(), text("1")),
-                ("level".into(), text(level)),
-                ("message".into(), text(message)),
-            ]);
-            serde_json::to_string(&fields).unwrap_or_default()
-        }
-    };
+    } else {
+        let mut bytes = Vec::with_capacity(512);
+        let fields = fields.iter().map(|(key, value)| (key, value.as_ref()));
+        // Strings and numbers are always JSON.
+        let _ = serde_json::Serializer::new(&mut bytes).collect_map(fields);
+        line = String::from_utf8(bytes).unwrap_or_default();
+    }
     line.push('\n');
     line
 }
 
 /// A value as logfmt: bare when it is plain, quoted and escaped otherwise.
-fn logfmt(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text,
-        other => return other.to_string(),
-    };
+fn logfmt(line: &mut String, text: &str) {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._/@^+".contains(&b);
     if !text.is_empty() && text.bytes().all(plain) {
-        text.clone()
+        line.push_str(text);
     } else {
-        format!("{text:?}")
+        let _ = write!(line, "{text:?}");
     }
 }
 
-struct Fields {
-    values: BTreeMap<String, Value>,
+struct Fields<'a> {
+    values: Values<'a>,
     message: String,
 }
 
-impl Fields {
+impl Fields<'_> {
+    fn put_text(&mut self, field: &Field, mut text: String) {
+        if text.len() > MAX_FIELD_BYTES {
+            text.truncate(text.floor_char_boundary(MAX_FIELD_BYTES));
+            text.push('…');
+        }
+        self.put(field, Value::String(text));
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(message)) => self.message = message,
-            (name, value) => {
-                self.values.insert(name.to_owned(), value);
-            }
+            (name, value) => self.values.push((name, Cow::Owned(value))),
         }
     }
 }
 
-impl Visit for Fields {
+impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.put(field, Value::String(format!("{value:?}")));
+        self.put_text(field, format!("{value:?}"));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, Value::String(value.to_owned()));
+        self.put_text(field, value.to_owned());
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.put(field, value.into());
@@ -174,115 +206,9 @@ impl Visit for Fields {
     }
 }
 
-fn now() -> DateTime<Utc> {
+/// The time now, for lines.
+pub(crate) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(clock::now().as_micros()).unwrap_or_default()
-}
-
-fn rfc3339() -> String {
-    now().to_rfc3339_opts(SecondsFormat::Nanos, true)
-}
-
-/// One answered request.
-pub struct RequestLine<'a> {
-    /// The id the answer carries in `X-Request-Id`.
-    pub id: &'a str,
-    /// The other end.
-    pub peer: Peer,
-    /// The head of the request.
-    pub parts: &'a Parts,
-    /// Who asked.
-    pub user: Option<&'a str>,
-    /// What was asked.
-    pub action: Option<&'static str>,
-    /// The answer.
-    pub status: StatusCode,
-    /// Bytes of the answer's body.
-    pub written: u64,
-    /// The type of the answer.
-    pub content_type: Option<&'a HeaderValue>,
-    /// The first error code of the answer.
-    pub error: Option<&'static str>,
-    /// Its detail, as JSON.
-    pub detail: Option<&'a str>,
-    /// How long it took to answer, the body not included.
-    pub elapsed: Duration,
-    /// Also write an access line.
-    pub access_line: bool,
-}
-
-/// Logs a request under Distribution's field names, and writes its access line.
-pub fn request(line: &RequestLine<'_>) {
-    let headers = &line.parts.headers;
-    if line.access_line {
-        let _ = std::io::stdout()
-            .lock()
-            .write_all(access_line(line).as_bytes());
-    }
-    let failed = line.error.is_some() && line.status != StatusCode::UNAUTHORIZED;
-    if !(if failed {
-        tracing::enabled!(Level::ERROR)
-    } else {
-        tracing::enabled!(Level::INFO)
-    }) {
-        return;
-    }
-    let client = crate::http::client_address(line.peer, headers);
-    macro_rules! log {
-        ($level:ident, $message:literal) => {
-            tracing::$level!(
-                http.request.id = line.id,
-                http.request.method = line.parts.method.as_str(),
-                http.request.host = header(headers, "host"),
-                http.request.uri = %line.parts.uri,
-                http.request.remoteaddr = client,
-                http.request.useragent = header(headers, "user-agent"),
-                http.response.status = line.status.as_u16(),
-                http.response.written = line.written,
-                http.response.contenttype = line.content_type.and_then(|value| value.to_str().ok()),
-                http.response.duration = format!("{:?}", line.elapsed),
-                auth.user.name = line.user,
-                action = line.action,
-                err.code = line.error.map(|code| code.to_ascii_lowercase().replace('_', " ")),
-                err.detail = line.detail,
-                $message
-            )
-        };
-    }
-    if failed {
-        log!(error, "response completed with error");
-    } else {
-        log!(info, "response completed");
-    }
-}
-
-/// Apache's combined format, as Distribution writes it.
-fn access_line(line: &RequestLine<'_>) -> String {
-    let headers = &line.parts.headers;
-    let address = crate::http::client_address(line.peer, headers);
-    let host = address
-        .parse::<std::net::SocketAddr>()
-        .map_or(address, |address| address.ip().to_string());
-    let quoted = |name| {
-        header(headers, name)
-            .unwrap_or_default()
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-    };
-    format!(
-        "{host} - - [{}] \"{} {} {:?}\" {} {} \"{}\" \"{}\"\n",
-        now().format("%d/%b/%Y:%H:%M:%S +0000"),
-        line.parts.method,
-        line.parts.uri,
-        line.parts.version,
-        line.status.as_u16(),
-        line.written,
-        quoted(REFERER.as_str()),
-        quoted(USER_AGENT.as_str()),
-    )
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 #[cfg(test)]
@@ -291,39 +217,42 @@ mod tests {
 
     #[test]
     fn the_three_formats() {
-        let fields = || {
-            BTreeMap::from([
-                ("b".to_owned(), Value::from(1)),
-                ("a".to_owned(), Value::from("x \"y\"")),
-            ])
-        };
         let line = |format| {
+            let fields = vec![
+                ("b", Cow::Owned(Value::from(1))),
+                ("a", Cow::Owned(Value::from("x \"y\""))),
+            ];
             render(
                 format,
                 "info",
                 "hello there",
-                fields(),
+                fields,
                 "2026-01-02T03:04:05Z",
             )
         };
         assert_eq!(
-            line(Format::Text),
+            line(Formatter::Text),
             "time=\"2026-01-02T03:04:05Z\" level=info msg=\"hello there\" a=\"x \\\"y\\\"\" b=1\n"
         );
         assert_eq!(
-            line(Format::Json),
+            line(Formatter::Json),
             "{\"a\":\"x \\\"y\\\"\",\"b\":1,\"level\":\"info\",\"msg\":\"hello there\",\"time\":\"2026-01-02T03:04:05Z\"}\n"
         );
         assert_eq!(
-            line(Format::Logstash),
+            line(Formatter::Logstash),
             "{\"@timestamp\":\"2026-01-02T03:04:05Z\",\"@version\":\"1\",\"a\":\"x \\\"y\\\"\",\"b\":1,\"level\":\"info\",\"message\":\"hello there\"}\n"
         );
     }
 
     #[test]
     fn no_value_breaks_a_line() {
-        assert_eq!(logfmt(&Value::from("a\nb")), "\"a\\nb\"");
-        assert_eq!(logfmt(&Value::from("")), "\"\"");
-        assert_eq!(logfmt(&Value::from("plain-1.2/x")), "plain-1.2/x");
+        let logged = |text| {
+            let mut line = String::new();
+            logfmt(&mut line, text);
+            line
+        };
+        assert_eq!(logged("a\nb"), "\"a\\nb\"");
+        assert_eq!(logged(""), "\"\"");
+        assert_eq!(logged("plain-1.2/x"), "plain-1.2/x");
     }
 }

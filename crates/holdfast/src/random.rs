@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Random bytes that nobody can guess.
-pub fn bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has a random source");
     bytes
 }
 
 /// A number that no other request of this process has, and that tells nobody how many there were.
-pub fn request_id() -> String {
+pub(crate) fn request_id() -> String {
     static START: LazyLock<u64> = LazyLock::new(|| u64::from_le_bytes(bytes()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
     /// Odd, so that multiples of it visit every number before one comes again.
@@ -21,9 +21,6 @@ pub fn request_id() -> String {
 }
 
 /// Random bytes as lower-case hex, twice as many characters.
-pub fn hex<const N: usize>() -> String {
-    bytes::<N>()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+pub(crate) fn hex<const N: usize>() -> String {
+    holdfast_model::digest::hex(&bytes::<N>())
 }

@@ -7,25 +7,25 @@ use holdfast_model::{RepositoryName, UploadId};
 use sha2::Sha256;
 
 /// Makes and checks upload states under one secret.
-pub struct UploadStates {
+pub(crate) struct UploadStates {
     key: Hmac<Sha256>,
 }
 
 impl UploadStates {
     /// Nodes that share uploads must share the secret.
-    pub fn new(secret: &[u8]) -> UploadStates {
+    pub(crate) fn new(secret: &[u8]) -> UploadStates {
         UploadStates {
             key: Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"),
         }
     }
 
     /// The state of a session: 43 characters that a URL can hold.
-    pub fn sign(&self, repository: &RepositoryName, id: UploadId) -> String {
+    pub(crate) fn sign(&self, repository: &RepositoryName, id: UploadId) -> String {
         URL_SAFE_NO_PAD.encode(self.mac(repository, id).finalize().into_bytes())
     }
 
     /// Whether the state was made here for that session.
-    pub fn verify(&self, repository: &RepositoryName, id: UploadId, state: &str) -> bool {
+    pub(crate) fn verify(&self, repository: &RepositoryName, id: UploadId, state: &str) -> bool {
         let state = URL_SAFE_NO_PAD.decode(state.trim_end_matches('='));
         state.is_ok_and(|state| self.mac(repository, id).verify_slice(&state).is_ok())
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the files are looked at, at most.
@@ -14,7 +14,7 @@ type Load<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 /// A value made from files, as they are now.
 ///
 /// Files that cannot be read leave the value as it was, and say so in the log.
-pub struct Watched<T> {
+pub(crate) struct Watched<T> {
     files: Vec<PathBuf>,
     load: Load<T>,
     state: Mutex<State<T>>,
@@ -36,7 +36,7 @@ struct Version {
 
 impl<T> Watched<T> {
     /// Makes the first value. Fails when it cannot be made.
-    pub fn new(
+    pub(crate) fn new(
         files: Vec<PathBuf>,
         load: impl Fn() -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Watched<T>, String> {
@@ -55,35 +55,42 @@ impl<T> Watched<T> {
         })
     }
 
-    /// The value as of about now.
-    pub fn get(&self) -> Arc<T> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked.elapsed() >= LOOK_EVERY {
+    /// The value as of about now. One caller reads changed files again; the others take what there is.
+    pub(crate) fn get(&self) -> Arc<T> {
+        let (value, known) = {
+            let mut state = self.state();
+            if state.looked.elapsed() < LOOK_EVERY {
+                return Arc::clone(&state.value);
+            }
             state.looked = Instant::now();
-            let changed = versions(&self.files)
-                .map(|versions| (versions != state.versions).then_some(versions));
-            match changed {
-                Ok(None) => {}
-                Ok(Some(versions)) => match (self.load)() {
-                    Ok(value) => {
-                        tracing::info!(files = names(&self.files), "changed files were read again");
-                        state.value = Arc::new(value);
-                        state.versions = versions;
-                    }
-                    Err(error) => self.keep(&error),
-                },
-                Err(error) => self.keep(&error.to_string()),
+            (Arc::clone(&state.value), state.versions.clone())
+        };
+        let found = match versions(&self.files) {
+            Ok(found) if found == known => return value,
+            Ok(found) => (self.load)().map(|value| (Arc::new(value), found)),
+            Err(error) => Err(error.to_string()),
+        };
+        match found {
+            Ok((value, found)) => {
+                tracing::info!(files = names(&self.files), "changed files were read again");
+                let mut state = self.state();
+                state.value = Arc::clone(&value);
+                state.versions = found;
+                value
+            }
+            Err(error) => {
+                tracing::error!(
+                    files = names(&self.files),
+                    error,
+                    "changed files cannot be used; what they said before stays"
+                );
+                value
             }
         }
-        Arc::clone(&state.value)
     }
 
-    fn keep(&self, error: &str) {
-        tracing::error!(
-            files = names(&self.files),
-            error,
-            "changed files cannot be used; what they said before stays"
-        );
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the next look happen now.

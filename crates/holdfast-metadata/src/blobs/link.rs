@@ -3,7 +3,7 @@
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use super::{LinkBlob, Linked};
-use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Error, Result, gc_queues, repositories};
 
 /// States of a row of `blobs`.
@@ -238,7 +238,7 @@ impl Write for RenewLease {
     const DURABILITY: Durability = Durability::Relaxed;
 
     // Otherwise the old end of the lease would be renewed at every look.
-    fn outdates(&self) -> Option<&RepositoryName> {
-        Some(&self.repository)
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
     }
 }

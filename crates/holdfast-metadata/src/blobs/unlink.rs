@@ -3,7 +3,7 @@
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use super::Unlinked;
-use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Result, gc_queues, repositories};
 
 /// Most manifests named to somebody whose wish is refused.
@@ -58,7 +58,7 @@ impl Operation for Unlink {
 impl Write for Unlink {
     const DURABILITY: Durability = Durability::Durable;
 
-    fn outdates(&self) -> Option<&RepositoryName> {
-        Some(&self.repository)
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
     }
 }

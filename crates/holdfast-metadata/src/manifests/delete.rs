@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use crate::gc_queues::{queue_children_of, queue_links_of, queue_referrers_of};
-use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tags::{Change, record};
 use crate::{Result, repositories};
 
@@ -55,8 +55,8 @@ impl Operation for Delete {
 impl Write for Delete {
     const DURABILITY: Durability = Durability::Durable;
 
-    fn outdates(&self) -> Option<&RepositoryName> {
-        Some(&self.repository)
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
     }
 }
 

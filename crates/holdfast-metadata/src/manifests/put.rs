@@ -7,11 +7,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use holdfast_model::{Digest, RepositoryName};
+use holdfast_model::Digest;
 
 use super::{ChildReference, PutManifest, PutOutcome};
 use crate::gc_queues::{Reason, queue_manifest};
-use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Result, repositories, tags};
 
 pub(super) struct Put {
@@ -60,8 +60,12 @@ impl Operation for Put {
 impl Write for Put {
     const DURABILITY: Durability = Durability::Durable;
 
-    fn outdates(&self) -> Option<&RepositoryName> {
-        (!self.manifest.tags.is_empty()).then_some(&self.manifest.repository)
+    fn outdates(&self) -> Outdated<'_> {
+        if self.manifest.tags.is_empty() {
+            Outdated::None
+        } else {
+            Outdated::One(&self.manifest.repository)
+        }
     }
 }
 

@@ -28,7 +28,7 @@ struct Engine {
 fn engine_with(configure: impl FnOnce(&mut Options)) -> Engine {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("metadata.db");
-    let mut options = Options::new(Location::File(file.clone()));
+    let mut options = Options::new(Location::File(file.clone()), 1);
     configure(&mut options);
     let sqlite = Sqlite::open(&options, Arc::new(Versions::new()), NOW).unwrap();
     Engine {

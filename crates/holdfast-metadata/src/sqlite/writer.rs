@@ -19,9 +19,9 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::connection::{SqliteTransaction, failure, ready};
-use crate::cache::{Stripe, Versions};
+use crate::cache::Versions;
 use crate::ids::Ids;
-use crate::operation::{Durability, Write};
+use crate::operation::{Durability, Outdated, Write};
 use crate::{Error, Result};
 
 /// Most changes in one commit.
@@ -50,7 +50,8 @@ enum Message {
 /// A change of any type.
 trait Job: Send {
     fn durability(&self) -> Durability;
-    fn stripe(&self) -> Option<Stripe>;
+    /// Makes the cached answers that it may have made wrong count no more.
+    fn raise(&self, versions: &Versions);
     /// Runs it and keeps its answer; an error means that its effects must go.
     fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<()>;
     /// Answers, now that the batch is committed or lost.
@@ -68,8 +69,12 @@ impl<O: Write> Job for Pending<O> {
         O::DURABILITY
     }
 
-    fn stripe(&self) -> Option<Stripe> {
-        self.change.outdates().map(Versions::stripe)
+    fn raise(&self, versions: &Versions) {
+        match self.change.outdates() {
+            Outdated::None => {}
+            Outdated::One(repository) => versions.raise(Versions::stripe(repository)),
+            Outdated::All => versions.raise_all(),
+        }
     }
 
     fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<()> {
@@ -252,8 +257,8 @@ impl Worker {
                 .fetch_add(jobs.len() as u64, Ordering::Relaxed);
         }
         // After a failed commit too: raising a version is always safe.
-        for stripe in jobs.iter().filter_map(|job| job.stripe()) {
-            self.versions.raise(stripe);
+        for job in &jobs {
+            job.raise(&self.versions);
         }
         for job in jobs {
             job.answer(outcome.clone());

@@ -16,7 +16,7 @@ async fn child_that_aborts() {
     let Some(path) = std::env::var_os(PATH_VARIABLE) else {
         return;
     };
-    let metadata = Metadata::open(Options::new(Location::File(path.into())), NOW)
+    let metadata = Metadata::open(Options::new(Location::File(path.into()), 1), NOW)
         .await
         .unwrap();
     metadata.create_upload(upload("a", 1)).await.unwrap();
@@ -50,7 +50,7 @@ async fn acknowledged_changes_survive_an_abort() {
         .unwrap();
     assert!(!status.success(), "the child aborts");
 
-    let metadata = Metadata::open(Options::new(Location::File(path)), NOW)
+    let metadata = Metadata::open(Options::new(Location::File(path), 1), NOW)
         .await
         .unwrap();
     let session = metadata
@@ -82,7 +82,7 @@ async fn a_closed_database_opens_again_and_a_newer_one_does_not() {
     let db = Database::file().await;
     db.put(tagged(manifest("a", 100), &["v1"])).await;
     db.metadata.close().await.unwrap();
-    let open = async || Metadata::open(Options::new(Location::File(db.path())), NOW).await;
+    let open = async || Metadata::open(Options::new(Location::File(db.path()), 1), NOW).await;
     let again = open().await.unwrap();
     assert!(
         again
@@ -107,7 +107,7 @@ async fn a_closed_database_opens_again_and_a_newer_one_does_not() {
         "{refused}"
     );
     let elsewhere = Location::File(db.path().join("no/such/directory.db"));
-    let refused = Metadata::open(Options::new(elsewhere), NOW)
+    let refused = Metadata::open(Options::new(elsewhere, 1), NOW)
         .await
         .unwrap_err();
     assert!(
@@ -120,7 +120,9 @@ async fn a_closed_database_opens_again_and_a_newer_one_does_not() {
     )
     .unwrap();
     let text = Location::File(db.path().with_extension("txt"));
-    let refused = Metadata::open(Options::new(text), NOW).await.unwrap_err();
+    let refused = Metadata::open(Options::new(text, 1), NOW)
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, holdfast_metadata::Error::Corrupt(_)),
         "{refused:?}"

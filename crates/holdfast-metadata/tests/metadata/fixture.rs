@@ -25,7 +25,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn memory() -> Database {
-        let metadata = Metadata::open(Options::new(Location::Memory), NOW)
+        let metadata = Metadata::open(Options::new(Location::Memory, 1), NOW)
             .await
             .unwrap();
         Database {
@@ -37,7 +37,9 @@ impl Database {
     pub(crate) async fn file() -> Database {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::File(directory.path().join("metadata.db"));
-        let metadata = Metadata::open(Options::new(location), NOW).await.unwrap();
+        let metadata = Metadata::open(Options::new(location, 1), NOW)
+            .await
+            .unwrap();
         Database {
             metadata,
             directory: Some(directory),

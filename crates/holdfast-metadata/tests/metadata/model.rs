@@ -348,7 +348,11 @@ async fn compare(db: &Database, model: &Model) {
             .filter(|number| subject(**number) == Some(2))
             .map(|number| digest(*number));
         assert_eq!(
-            referrers.iter().map(|one| one.digest).collect::<Vec<_>>(),
+            referrers
+                .entries
+                .iter()
+                .map(|one| one.digest)
+                .collect::<Vec<_>>(),
             wanted.collect::<Vec<_>>()
         );
     }

@@ -12,6 +12,7 @@ pub enum Operation {
     ResumeUpload,
     HashUpload,
     CommitUpload,
+    UncommitUpload,
     AbortUpload,
     StagedUploads,
     Open,

@@ -192,6 +192,13 @@ impl BlobStore for Filesystem {
             .await
     }
 
+    async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
+        let lease = self.shared.leases.take(id).await?;
+        let key = key.clone();
+        self.change(move |shared| object::uncommit(shared, &lease, id, &key))
+            .await
+    }
+
     async fn abort_upload(&self, id: UploadId) -> Result<()> {
         // No lease: a caller may abort an upload whose writer it still has in hand.
         self.change(move |shared| staging::abort(shared, id)).await

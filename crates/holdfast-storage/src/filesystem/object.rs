@@ -49,6 +49,27 @@ pub(super) fn commit(
     ))
 }
 
+/// Renames an object back to its staging file. Needs no space, so it also works on a full disk.
+pub(super) fn uncommit(
+    shared: &Shared,
+    _lease: &Lease,
+    id: UploadId,
+    key: &StorageKey,
+) -> Result<()> {
+    let object = shared.paths.object(key);
+    match fs::rename(&object, shared.paths.upload(id)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound(key.clone()));
+        }
+        Err(error) => return Err(Error::at("take back", &object)(error)),
+    }
+    if let Some(made) = shared.paths.digest_directory(&object) {
+        remove_if_empty(made);
+    }
+    Ok(())
+}
+
 /// Opens an object, and measures it.
 pub(super) fn open(shared: &Shared, key: &StorageKey) -> Result<(File, u64)> {
     let path = shared.paths.object(key);

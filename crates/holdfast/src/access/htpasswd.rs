@@ -21,13 +21,23 @@ use crate::watched::Watched;
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Password checks at the same time; each takes a processor for 50 to 100 ms.
-const PARALLEL_CHECKS: usize = 2;
+/// Requests that may wait for their password check; more are told to come back.
+const WAITING_CHECKS: usize = 64;
+
+/// Highest cost that refusals of unknown users imitate; above it a check takes seconds.
+const MAX_DUMMY_COST: u32 = 14;
 
 /// Cost of the hashes made here.
-pub const BCRYPT_COST: u32 = 10;
+pub(crate) const BCRYPT_COST: u32 = 10;
 
-type Users = HashMap<String, String>;
+/// The users of a file, and what stands in for those it does not have.
+struct Users {
+    hashes: HashMap<String, String>,
+    /// The highest cost among the hashes.
+    cost: u32,
+    /// A hash of that cost, checked for unknown users, so that their refusal takes as long as a wrong password.
+    dummy: String,
+}
 
 /// The htpasswd realm.
 pub struct Htpasswd {
@@ -35,8 +45,7 @@ pub struct Htpasswd {
     users: Watched<Users>,
     remembered: Remembered,
     checks: Arc<Semaphore>,
-    /// Checked for unknown users, so that their refusal takes as long as a wrong password.
-    dummy: String,
+    waiting: Semaphore,
 }
 
 impl Htpasswd {
@@ -50,20 +59,20 @@ impl Htpasswd {
             }
             create(&path).map_err(failed)?;
         }
-        let dummy =
-            bcrypt::hash("no user has this password", BCRYPT_COST).expect("the cost is valid");
         let users = Watched::new(vec![path.clone()], move || {
             load(&path).map_err(|error| {
                 format!("cannot read the htpasswd file {}: {error}", path.display())
             })
         })?;
-        let checks = Arc::new(Semaphore::new(PARALLEL_CHECKS));
+        // Half of the processors: password checks must not keep pulls from theirs.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let checks = Arc::new(Semaphore::new((cores / 2).max(1)));
         Ok(Htpasswd {
             realm,
             users,
             remembered: Remembered::new(),
             checks,
-            dummy,
+            waiting: Semaphore::new(WAITING_CHECKS),
         })
     }
 
@@ -75,21 +84,32 @@ impl Htpasswd {
     /// Whether this is a user of the file with his password.
     pub async fn verify(&self, name: &str, password: &str) -> Result<bool> {
         let users = self.users.get();
-        let stored = users.get(name);
+        let stored = users.hashes.get(name);
         let now = Instant::now();
         let fingerprint = stored.map(|stored| self.remembered.fingerprint(name, password, stored));
         if fingerprint.is_some_and(|fingerprint| self.remembered.knows(&fingerprint, now)) {
             return Ok(true);
         }
-        let hash = stored.unwrap_or(&self.dummy).clone();
-        let password = password.to_owned();
+        let _waiting = self
+            .waiting
+            .try_acquire()
+            .map_err(|_| Denial::Unavailable)?;
         let permit = Arc::clone(&self.checks)
             .acquire_owned()
             .await
             .map_err(|_| Denial::Unavailable)?;
+        let (hash, password, known) = (stored.cloned(), password.to_owned(), Arc::clone(&users));
         let checked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            bcrypt::verify(password, &hash).unwrap_or(false)
+            let right = |hash: &str| bcrypt::verify(&password, hash).unwrap_or(false);
+            if hash.as_deref().is_some_and(right) {
+                return true;
+            }
+            // A refusal takes at least as long as for the strongest hash, whoever was asked for.
+            if hash.is_none_or(|hash| cost(&hash) < known.cost) {
+                right(&known.dummy);
+            }
+            false
         });
         let right = checked.await.map_err(|_| Denial::Unavailable)?;
         match fingerprint {
@@ -118,7 +138,25 @@ fn load(path: &Path) -> io::Result<Users> {
     for (line, reason) in refused {
         tracing::warn!(path = %path.display(), line, reason, "a line of the htpasswd file is skipped");
     }
-    Ok(users)
+    let strongest = users
+        .values()
+        .map(|hash| cost(hash))
+        .max()
+        .unwrap_or(BCRYPT_COST)
+        .min(MAX_DUMMY_COST);
+    let dummy = bcrypt::hash("no user has this password", strongest).map_err(io::Error::other)?;
+    Ok(Users {
+        hashes: users,
+        cost: strongest,
+        dummy,
+    })
+}
+
+/// The cost that stands in a bcrypt hash, as in `$2y$10$…`.
+fn cost(hash: &str) -> u32 {
+    hash.get(4..6)
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The users of a file, and the lines that name none, with the reason.

@@ -5,6 +5,7 @@
 //! success.
 
 mod htpasswd;
+mod permission;
 mod remembered;
 
 use base64::Engine as _;
@@ -12,9 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::http::action::Permission;
-
-pub use htpasswd::{BCRYPT_COST, Htpasswd, parse as parse_htpasswd};
+pub use htpasswd::parse as parse_htpasswd;
+pub(crate) use htpasswd::{BCRYPT_COST, Htpasswd};
+pub use permission::Permission;
+pub(crate) use permission::Scope;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,16 @@ pub enum Caller {
     Anonymous,
     /// A user whose credentials were checked.
     User(String),
+}
+
+impl Caller {
+    /// The name for logs.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Caller::Anonymous => None,
+            Caller::User(name) => Some(name),
+        }
+    }
 }
 
 /// Why a request is refused.
@@ -114,7 +126,7 @@ impl Access {
     }
 
     /// The `WWW-Authenticate` of a refusal, for the scope that was wanted; `sent` when credentials came.
-    pub fn challenge(&self, scope: Option<(&str, &str, &[&str])>, sent: bool) -> String {
+    pub fn challenge(&self, scope: Option<Scope<'_>>, sent: bool) -> String {
         match &self.realm {
             Realm::Open => "Basic realm=\"none\"".to_owned(),
             Realm::Htpasswd(users) => format!("Basic realm={}", quoted(users.realm())),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{configuration_error, load};
 use crate::config::Listen;
+use crate::error_chain::attempt;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -73,14 +74,12 @@ async fn ask(url: &str, socket: Option<PathBuf>, timeout: Duration) -> Result<()
     if let Some(socket) = socket {
         builder = builder.unix_socket(socket);
     }
-    let client = builder
-        .build()
-        .map_err(|error| crate::app::chain("client", &error))?;
+    let client = builder.build().map_err(|error| attempt("client", &error))?;
     let answer = client
         .get(url)
         .send()
         .await
-        .map_err(|error| crate::app::chain("no answer", &error))?;
+        .map_err(|error| attempt("no answer", &error))?;
     if answer.status().is_success() {
         Ok(())
     } else {

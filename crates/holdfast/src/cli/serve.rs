@@ -10,9 +10,10 @@ use tracing::Level;
 
 use super::{configuration_error, load};
 use crate::app::App;
-use crate::config::{self, Config, Driver, Formatter, Loaded, LogLevel, Metadata};
+use crate::config::{self, Config, Driver, Loaded, LogLevel, Metadata};
 use crate::edge::{Edge, Listener, serve_debug};
-use crate::{health, jobs, log};
+use crate::error_chain::attempt;
+use crate::{health, jobs, limits, log};
 
 pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
     let loaded = match load(path, path_required) {
@@ -23,7 +24,7 @@ pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
             return code;
         }
     };
-    start_log(&loaded.config);
+    let _writers = start_log(&loaded.config);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -39,19 +40,14 @@ pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
     code
 }
 
-fn start_log(config: &Config) {
+fn start_log(config: &Config) -> log::Writers {
     let level = match config.log.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
     };
-    let format = match config.log.formatter {
-        Formatter::Text => log::Format::Text,
-        Formatter::Json => log::Format::Json,
-        Formatter::Logstash => log::Format::Logstash,
-    };
-    log::start(level, format, config.log.fields.clone());
+    log::start(level, config.log.formatter, config.log.fields.clone())
 }
 
 /// One line that says why the process ends.
@@ -76,6 +72,8 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
 
+    let mut config = config;
+    limits::raise_open_files(&mut config.http.max_connections);
     let app = Arc::new(App::build(&config).await?);
     let edge = Edge::new(Arc::clone(&app), &config.http)?;
     let listener = Listener::open(&config.http.listen).await?;
@@ -91,7 +89,8 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
     banner(&config, &listener);
 
     let drain = config.http.drain_timeout;
-    let serving = tokio::spawn(edge.serve(listener, stop.clone(), drain));
+    let cut = CancellationToken::new();
+    let serving = tokio::spawn(edge.serve(listener, stop.clone(), cut.clone(), drain));
     let signal = tokio::select! {
         _ = terminate.recv() => SignalKind::terminate(),
         _ = interrupt.recv() => SignalKind::interrupt(),
@@ -102,14 +101,24 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
         tracing::info!("stopping server gracefully. Draining connections for {drain:?}");
     }
     stop.cancel();
+    // Whoever asks twice does not want to wait.
+    let impatient = tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked again: cutting off the requests that are left");
+        cut.cancel();
+    });
     serving
         .await
         .map_err(|error| format!("serving ended in a panic: {error}"))?;
+    impatient.abort();
     app.operations
         .metadata()
         .close()
         .await
-        .map_err(|error| crate::app::chain("closing the database", &error))?;
+        .map_err(|error| attempt("closing the database", &error))?;
     // As a shell reports a process that the signal ended, which is what Distribution does without draining.
     let code = u8::try_from(128 + signal.as_raw_value()).unwrap_or(1);
     Ok(if drain.is_zero() {

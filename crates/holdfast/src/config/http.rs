@@ -23,11 +23,11 @@ pub struct Http {
     pub prefix: String,
     /// Whether Location headers come without scheme and host.
     pub relative_urls: bool,
-    /// Key that signs the state of uploads; `None` means a random one.
+    /// Key that signs the state of uploads; `None` means one that is kept in the database.
     pub secret: Option<Secret>,
     /// Time given to running requests at shutdown; zero means none.
     pub drain_timeout: Duration,
-    /// Headers added to every answer, in the order of the file.
+    /// Headers added to every answer of the API, in the order of the file.
     pub headers: Vec<Header>,
     /// TLS; `None` means plain HTTP.
     pub tls: Option<Tls>,
@@ -39,7 +39,7 @@ pub struct Http {
     pub debug: Option<Address>,
     /// Time in which a request's headers must arrive; zero means no limit.
     pub header_timeout: Duration,
-    /// Longest pause between requests, or within a request body; zero means no limit.
+    /// Longest pause within a request body or an answer; zero means no limit.
     pub idle_timeout: Duration,
     /// Longest time for a request that transfers no blob.
     pub timeout: Option<Duration>,

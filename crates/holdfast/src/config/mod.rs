@@ -1,7 +1,7 @@
 //! Configuration: Distribution's YAML and `REGISTRY_*` variables, and our own sections.
 //!
-//! Text becomes a tree in which every value knows its place ([`document`]), variables are laid over
-//! it ([`environment`]), the tree is walked beside the table of all keys ([`keys`]), and what takes
+//! Text becomes a tree in which every value knows its place (`document`), variables are laid over
+//! it (`environment`), the tree is walked beside the table of all keys (`keys`), and what takes
 //! effect is read into typed structs, one file per section. A configuration of Distribution 2.8 or 3
 //! starts this registry unchanged, or the start is refused with the place and the reason.
 //!
@@ -51,7 +51,7 @@ pub use schema::json_schema;
 pub use secret::Secret;
 pub use show::show;
 pub use storage::{Driver, Storage, UploadPurging};
-pub use tls::{CipherSuite, ClientAuth, Tls, TlsVersion};
+pub use tls::{ClientAuth, Tls, TlsVersion};
 pub use validation::{Platform, Platforms, References, Validation};
 pub use yaml::{MAX_CONTENT_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES};
 

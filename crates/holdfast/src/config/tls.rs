@@ -24,7 +24,7 @@ pub struct Tls {
     pub minimum: TlsVersion,
     /// Suites to offer; empty means all safe ones. Suites of TLS 1.3 are offered in any case, as in
     /// Go, whose list concerns TLS 1.2 only.
-    pub cipher_suites: Vec<CipherSuite>,
+    pub cipher_suites: Vec<&'static str>,
 }
 
 /// What is asked of client certificates.
@@ -49,67 +49,45 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// A cipher suite that can be served, by its IANA name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(non_camel_case_types, reason = "these are the names everyone knows")]
-#[allow(missing_docs, reason = "the names say it all")]
-pub enum CipherSuite {
-    TLS_AES_128_GCM_SHA256,
-    TLS_AES_256_GCM_SHA384,
-    TLS_CHACHA20_POLY1305_SHA256,
-    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-}
-
 /// Suites that can be served, by Go's names; two of them have an older name without the hash.
-const SERVED: [(&str, CipherSuite); 11] = [
-    (
-        "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS_AES_128_GCM_SHA256,
-    ),
-    (
-        "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS_AES_256_GCM_SHA384,
-    ),
+const SERVED: [(&str, &str); 11] = [
+    ("TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
+    ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
     (
         "TLS_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_CHACHA20_POLY1305_SHA256,
+        "TLS_CHACHA20_POLY1305_SHA256",
     ),
     (
         "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
     ),
     (
         "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
     ),
     (
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
     ),
     (
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
     ),
     (
         "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
     ),
     (
         "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
     ),
     (
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     ),
     (
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     ),
 ];
 
@@ -231,7 +209,7 @@ fn minimum(tls: &Section<'_>) -> TlsVersion {
     }
 }
 
-fn cipher_suites(tls: &Section<'_>) -> Vec<CipherSuite> {
+fn cipher_suites(tls: &Section<'_>) -> Vec<&'static str> {
     let written = tls.list("ciphersuites");
     let mut suites = Vec::new();
     let mut unknown = false;

@@ -19,7 +19,7 @@ use crate::http::body::Body;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`.
-pub async fn serve(listener: Listener, health: Arc<Health>, stop: CancellationToken) {
+pub(crate) async fn serve(listener: Listener, health: Arc<Health>, stop: CancellationToken) {
     while let Some(accepted) = until(&stop, listener.accept()).await {
         let Ok(Incoming::Tcp(stream, _)) = accepted else {
             continue;

@@ -4,16 +4,32 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use crate::config::{Address, Listen};
+
+/// Looks at what has arrived on a stream of either kind without taking it.
+macro_rules! peek {
+    ($stream:expr, $buffer:expr) => {{
+        let stream = $stream;
+        match stream.readable().await {
+            Ok(()) => stream.try_io(Interest::READABLE, || {
+                Ok(recv(stream, $buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
+            }),
+            Err(error) => Err(error),
+        }
+    }};
+}
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
 /// An open listening socket.
-pub enum Listener {
+pub(crate) enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// A Unix socket.
@@ -21,7 +37,7 @@ pub enum Listener {
 }
 
 /// A new connection.
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// From this address.
     Tcp(TcpStream, SocketAddr),
     /// From this machine.
@@ -30,10 +46,39 @@ pub enum Incoming {
 
 impl Incoming {
     /// The other end; a Unix socket has none.
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Incoming::Tcp(_, address) => Some(*address),
             Incoming::Unix(_) => None,
+        }
+    }
+}
+
+/// How an HTTP/2 connection begins (RFC 9113 section 3.4); no HTTP/1 method does.
+const PREFACE: &[u8; 3] = b"PRI";
+
+/// Pause before the next look when only a part of the preface has come.
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+
+impl Incoming {
+    /// Whether the client speaks HTTP/2 without having been asked; what it said stays to be read.
+    pub(crate) async fn begins_http2(&self) -> bool {
+        let mut start = [0; PREFACE.len()];
+        loop {
+            let peeked = match self {
+                Incoming::Tcp(stream, _) => peek!(stream, &mut start),
+                Incoming::Unix(stream) => peek!(stream, &mut start),
+            };
+            match peeked {
+                Ok(count) if count > 0 && start[..count] == PREFACE[..count] => {
+                    if count == PREFACE.len() {
+                        return true;
+                    }
+                    tokio::time::sleep(PREFACE_PAUSE).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return false,
+            }
         }
     }
 }
@@ -42,7 +87,7 @@ impl Listener {
     /// The socket that systemd passed, else a new one as configured.
     ///
     /// More than one passed socket is an error: which would be meant?
-    pub async fn open(listen: &Listen) -> Result<Listener, String> {
+    pub(crate) async fn open(listen: &Listen) -> Result<Listener, String> {
         let mut passed = listenfd::ListenFd::from_env();
         match passed.len() {
             0 => {}
@@ -72,7 +117,7 @@ impl Listener {
     }
 
     /// Opens a TCP socket; an empty host means all interfaces, IPv6 and IPv4.
-    pub async fn tcp(address: &Address) -> Result<Listener, String> {
+    pub(crate) async fn tcp(address: &Address) -> Result<Listener, String> {
         let failed = |error: io::Error| format!("cannot listen on {address}: {error}");
         if address.host.is_empty() {
             let all = [
@@ -114,7 +159,7 @@ impl Listener {
     }
 
     /// Where it listens, as the banner says it.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Listener::Tcp(listener) => listener
                 .local_addr()
@@ -128,7 +173,7 @@ impl Listener {
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> io::Result<Incoming> {
+    pub(crate) async fn accept(&self) -> io::Result<Incoming> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;

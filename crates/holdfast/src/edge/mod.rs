@@ -3,6 +3,7 @@
 //! One runtime, one task per connection. A connection that sends its headers too slowly, or takes its
 //! answer too slowly, is closed; more connections than the limit wait in the kernel's queue.
 
+mod activity;
 mod debug;
 mod listener;
 mod tls;
@@ -12,10 +13,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming as RequestBody;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -24,16 +27,23 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, positive};
 use crate::config::Http;
 use crate::http::{Peer, answer};
+use activity::{Activity, Tracked};
 
-pub use debug::serve as serve_debug;
-pub use listener::{Incoming, Listener};
-pub use tls::Acceptor;
+pub(crate) use debug::serve as serve_debug;
+pub(crate) use listener::{Incoming, Listener};
+pub(crate) use tls::Acceptor;
 
 /// Longest time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest time for the answer to a ping on an idle HTTP/2 connection.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Most requests at the same time on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 64;
+
+/// Bytes that one HTTP/2 answer may have waiting for its client.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Most bytes of headers in one HTTP/2 request; hyper's own limit for HTTP/1 is about 400 KiB and 100 lines.
 const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
@@ -49,58 +59,69 @@ const WRITES_WAIT: Duration = Duration::from_secs(10);
 
 /// How connections are treated, from the `http` section.
 #[derive(Clone)]
-pub struct Edge {
+pub(crate) struct Edge {
     app: Arc<App>,
     tls: Option<Acceptor>,
-    builder: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    cleartext_http2: bool,
+    header_timeout: Duration,
     idle_timeout: Duration,
     connections: Arc<Semaphore>,
 }
 
 impl Edge {
     /// Prepares TLS and limits.
-    pub fn new(app: Arc<App>, http: &Http) -> Result<Edge, String> {
+    pub(crate) fn new(app: Arc<App>, http: &Http) -> Result<Edge, String> {
         let tls = http
             .tls
             .as_ref()
             .map(|tls| Acceptor::new(tls, http.http2))
             .transpose()?;
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
+        let (header_timeout, idle_timeout) =
+            (positive(http.header_timeout), positive(http.idle_timeout));
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
-            .header_read_timeout(positive(http.header_timeout))
+            .header_read_timeout(header_timeout)
+            // Some clients close their side once the request is out, and wait for the answer.
+            .half_close(true)
             // `Docker-Content-Digest`, as Go writes it: scripts grep for that spelling.
             .title_case_headers(true);
-        builder
-            .http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(STREAM_WINDOW_BYTES)
-            .keep_alive_interval(Some(positive(http.idle_timeout)))
-            .keep_alive_timeout(HANDSHAKE_TIMEOUT);
-        let cleartext_http2 = tls.is_none() && http.h2c;
-        if !cleartext_http2 && tls.is_none() {
-            builder = builder.http1_only();
-        }
+            .keep_alive_interval(Some(idle_timeout))
+            .keep_alive_timeout(PING_TIMEOUT);
         let most = http.max_connections.min(Semaphore::MAX_PERMITS);
         Ok(Edge {
             app,
             tls,
-            builder,
-            idle_timeout: positive(http.idle_timeout),
+            http1,
+            http2,
+            cleartext_http2: http.h2c,
+            header_timeout,
+            idle_timeout,
             connections: Arc::new(Semaphore::new(most)),
         })
     }
 
     /// Serves until `stop`, then lets requests under way end within `drain`; zero cuts them off.
     ///
-    /// Upload sessions that are cut off keep what arrived.
-    pub async fn serve(self, listener: Listener, stop: CancellationToken, drain: Duration) {
+    /// Upload sessions that are cut off keep what arrived. `cut` ends the draining early.
+    pub(crate) async fn serve(
+        self,
+        listener: Listener,
+        stop: CancellationToken,
+        cut: CancellationToken,
+        drain: Duration,
+    ) {
         let graceful = GracefulShutdown::new();
-        let cut = CancellationToken::new();
         while let Some(permit) = until(&stop, Arc::clone(&self.connections).acquire_owned()).await {
             let Ok(permit) = permit else { break };
             match until(&stop, listener.accept()).await {
@@ -114,10 +135,11 @@ impl Edge {
         }
         drop(listener);
         self.app.start_draining();
+        let drained = tokio::time::timeout(drain, graceful.shutdown());
         if drain.is_zero()
-            || tokio::time::timeout(drain, graceful.shutdown())
+            || until(&cut, drained)
                 .await
-                .is_err()
+                .is_none_or(|drained| drained.is_err())
         {
             cut.cancel();
         }
@@ -146,33 +168,57 @@ impl Edge {
                 address: incoming.address(),
                 tls: edge.tls.is_some(),
             };
-            let serving = async {
-                match (incoming, &edge.tls) {
-                    (Incoming::Tcp(stream, _), Some(tls)) => {
-                        let stream = edge.bounded(stream);
-                        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => edge.connection(stream, peer, watcher).await,
-                            Ok(Err(error)) => {
-                                tracing::info!(peer = ?peer.address, %error, "TLS handshake failed")
-                            }
-                            Err(_) => {
-                                tracing::info!(peer = ?peer.address, "TLS handshake took too long")
-                            }
-                        }
-                    }
-                    (Incoming::Tcp(stream, _), None) => {
-                        edge.connection(edge.bounded(stream), peer, watcher).await
-                    }
-                    (Incoming::Unix(stream), _) => {
-                        edge.connection(edge.bounded(stream), peer, watcher).await
-                    }
-                }
-            };
             tokio::select! {
-                () = serving => {}
+                () = edge.serve_connection(incoming, peer, watcher) => {}
                 () = cut.cancelled() => {}
             }
         });
+    }
+
+    async fn serve_connection(&self, incoming: Incoming, peer: Peer, watcher: Watcher) {
+        let Some(tls) = &self.tls else {
+            let http2 = if self.cleartext_http2 {
+                match tokio::time::timeout(self.header_timeout, incoming.begins_http2()).await {
+                    Ok(http2) => http2,
+                    // It has said nothing in all that time.
+                    Err(_) => return,
+                }
+            } else {
+                false
+            };
+            return match incoming {
+                Incoming::Tcp(stream, _) => {
+                    self.speak(self.bounded(stream), http2, peer, watcher).await
+                }
+                Incoming::Unix(stream) => {
+                    self.speak(self.bounded(stream), http2, peer, watcher).await
+                }
+            };
+        };
+        match incoming {
+            Incoming::Tcp(stream, _) => {
+                self.speak_tls(tls, self.bounded(stream), peer, watcher)
+                    .await
+            }
+            Incoming::Unix(stream) => {
+                self.speak_tls(tls, self.bounded(stream), peer, watcher)
+                    .await
+            }
+        }
+    }
+
+    async fn speak_tls<S>(&self, tls: &Acceptor, stream: S, peer: Peer, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.speak(stream, http2, peer, watcher).await;
+            }
+            Ok(Err(error)) => tracing::info!(peer = ?peer.address, %error, "TLS handshake failed"),
+            Err(_) => tracing::info!(peer = ?peer.address, "TLS handshake took too long"),
+        }
     }
 
     /// A stream whose writes may not stand still for longer than the idle timeout.
@@ -185,22 +231,41 @@ impl Edge {
         Box::pin(stream)
     }
 
-    async fn connection<S>(
-        &self,
-        stream: S,
-        peer: Peer,
-        watcher: hyper_util::server::graceful::Watcher,
-    ) where
+    async fn speak<S>(&self, stream: S, http2: bool, peer: Peer, watcher: Watcher)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = Arc::clone(&self.app);
-        let service = service_fn(move |request| {
-            let app = Arc::clone(&app);
-            async move { Ok::<_, Infallible>(answer(app, peer, request).await) }
-        });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(peer = ?peer.address, error, "the connection ended with an error");
+        let answer = move |request: Request<RequestBody>| answer(Arc::clone(&app), peer, request);
+        let ended = if http2 {
+            let activity = Arc::new(Activity::default());
+            let seen = Arc::clone(&activity);
+            let service = service_fn(move |request| {
+                let answering = activity.answering();
+                let (answer, activity) = (answer(request), Arc::clone(&activity));
+                async move {
+                    let response = answer.await;
+                    drop(answering);
+                    Ok::<_, Infallible>(response.map(|body| Tracked::new(body, activity)))
+                }
+            });
+            let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                ended = watcher.watch(connection) => ended,
+                // Streams that nobody reads hold memory and files, and no write to the socket fails for them.
+                () = seen.idle(self.header_timeout, self.idle_timeout) => Ok(()),
+            }
+        } else {
+            let service = service_fn(move |request| {
+                let answer = answer(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            watcher
+                .watch(self.http1.serve_connection(TokioIo::new(stream), service))
+                .await
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = ?peer.address, %error, "the connection ended with an error");
         }
     }
 }

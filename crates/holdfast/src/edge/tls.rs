@@ -23,13 +23,13 @@ use crate::watched::Watched;
 
 /// Makes TLS connections out of plain ones.
 #[derive(Clone)]
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     acceptor: TlsAcceptor,
 }
 
 impl Acceptor {
     /// Reads certificate, key and authorities. Every failure is one line that names the file.
-    pub fn new(tls: &Tls, http2: bool) -> Result<Acceptor, String> {
+    pub(crate) fn new(tls: &Tls, http2: bool) -> Result<Acceptor, String> {
         let provider = provider(tls);
         let versions: &[&rustls::SupportedProtocolVersion] = match tls.minimum {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
@@ -53,7 +53,7 @@ impl Acceptor {
     }
 
     /// Does the handshake.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
     ) -> std::io::Result<TlsStream<S>> {
@@ -65,14 +65,9 @@ impl Acceptor {
 fn provider(tls: &Tls) -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     if !tls.cipher_suites.is_empty() {
-        let wanted: Vec<String> = tls
-            .cipher_suites
-            .iter()
-            .map(|suite| format!("{suite:?}"))
-            .collect();
         provider.cipher_suites.retain(|suite| {
-            let name = format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
-            suite.version() == &version::TLS13 || wanted.contains(&name)
+            let name = format!("{:?}", suite.suite());
+            suite.version() == &version::TLS13 || tls.cipher_suites.contains(&name.as_str())
         });
     }
     Arc::new(provider)

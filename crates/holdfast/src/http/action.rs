@@ -5,6 +5,8 @@
 
 use holdfast_model::{Algorithm, Digest, Reference, RepositoryName, Tag, UploadId};
 
+use crate::access::Permission;
+
 /// One thing a client may ask of the `/v2/` API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -58,11 +60,20 @@ pub enum Action {
     /// `GET` or `HEAD` on an upload session.
     UploadStatus(RepositoryName, UploadId),
     /// `PATCH` on an upload session.
-    AppendChunk(RepositoryName, UploadId),
+    AppendChunk(RepositoryName, Session),
     /// `PUT` on an upload session, `?digest=<digest>`.
-    FinishUpload(RepositoryName, UploadId, Digest),
+    FinishUpload(RepositoryName, Session, Digest),
     /// `DELETE` on an upload session.
-    CancelUpload(RepositoryName, UploadId),
+    CancelUpload(RepositoryName, Session),
+}
+
+/// An upload session, and the proof that this registry opened it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Which session.
+    pub id: UploadId,
+    /// The `_state` that stood in its `Location`; empty when the client did not bring it.
+    pub state: String,
 }
 
 /// A page of a list: from the query parameters `n` and `last`.
@@ -74,21 +85,6 @@ pub struct Page {
     pub after: Option<String>,
 }
 
-/// What a caller must be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission<'a> {
-    /// Nothing but to be somebody.
-    LogIn,
-    /// See all repository names.
-    Catalog,
-    /// Read a repository.
-    Pull(&'a RepositoryName),
-    /// Read and write a repository.
-    Push(&'a RepositoryName),
-    /// Delete from a repository.
-    Delete(&'a RepositoryName),
-}
-
 impl Action {
     /// What the caller must be allowed to do. A mount also needs its source, which the mount itself asks for.
     pub fn permission(&self) -> Permission<'_> {
@@ -96,15 +92,14 @@ impl Action {
         match self {
             Base => Permission::LogIn,
             Catalog(_) => Permission::Catalog,
-            ListTags(name, _)
-            | PullManifest(name, _)
-            | PullBlob(name, _)
-            | UploadStatus(name, _) => Permission::Pull(name),
+            ListTags(name, _) | PullManifest(name, _) | PullBlob(name, _) => Permission::Pull(name),
             ListReferrers { repository, .. } => Permission::Pull(repository),
             PushManifest { repository, .. } | MountBlob { repository, .. } => {
                 Permission::Push(repository)
             }
+            // The answer to a status tells how to write to the session.
             StartUpload(name, _)
+            | UploadStatus(name, _)
             | PushBlob(name, _)
             | AppendChunk(name, _)
             | FinishUpload(name, ..) => Permission::Push(name),
@@ -153,19 +148,6 @@ impl Action {
             Permission::Pull(name) | Permission::Push(name) | Permission::Delete(name) => {
                 Some(name)
             }
-        }
-    }
-}
-
-impl Permission<'_> {
-    /// `(type, name, actions)` as Docker's token scopes spell it, for challenges and error details.
-    pub fn scope(&self) -> Option<(&'static str, &str, &'static [&'static str])> {
-        match self {
-            Permission::LogIn => None,
-            Permission::Catalog => Some(("registry", "catalog", &["*"])),
-            Permission::Pull(name) => Some(("repository", name.as_str(), &["pull"])),
-            Permission::Push(name) => Some(("repository", name.as_str(), &["pull", "push"])),
-            Permission::Delete(name) => Some(("repository", name.as_str(), &["delete"])),
         }
     }
 }

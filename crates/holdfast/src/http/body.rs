@@ -10,24 +10,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use holdfast_storage::BlobReader;
+use holdfast_storage::{BlobReader, Error};
 use http_body::{Frame, SizeHint};
 
-/// Bytes asked of storage at a time: small pieces cost CPU, larger ones fall out of the processor's cache.
-pub const READ_BYTES: usize = 256 * 1024;
-
 /// The body of a response.
-pub enum Body {
-    /// Nothing.
-    Empty,
-    /// Bytes at hand.
-    Full(Option<Bytes>),
+pub(crate) enum Body {
+    /// Bytes at hand; none when there are no more.
+    Bytes(Bytes),
     /// Parts of a blob, and what stands between them.
     Blob(BlobBody),
 }
 
 /// A piece of a blob body.
-pub enum Segment {
+pub(super) enum Segment {
     /// Bytes at hand.
     Bytes(Bytes),
     /// A range of the blob.
@@ -36,7 +31,7 @@ pub enum Segment {
 
 impl Segment {
     /// Bytes it stands for.
-    pub fn length(&self) -> u64 {
+    pub(super) fn length(&self) -> u64 {
         match self {
             Segment::Bytes(bytes) => bytes.len() as u64,
             Segment::Range(range) => range.end - range.start,
@@ -44,42 +39,44 @@ impl Segment {
     }
 }
 
-type Read = Pin<Box<dyn Future<Output = Result<Bytes, holdfast_storage::Error>> + Send>>;
+type Read = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
 
 /// Parts of a blob.
-pub struct BlobBody {
+pub(crate) struct BlobBody {
     reader: Arc<dyn BlobReader>,
     segments: VecDeque<Segment>,
     left: u64,
+    chunk: usize,
     reading: Option<Read>,
 }
 
 impl Body {
-    /// A body of these bytes.
-    pub fn full(bytes: Bytes) -> Body {
-        if bytes.is_empty() {
-            Body::Empty
-        } else {
-            Body::Full(Some(bytes))
-        }
+    /// A body without bytes.
+    pub(crate) fn empty() -> Body {
+        Body::Bytes(Bytes::new())
     }
 
-    /// A body of parts of a blob.
-    pub fn blob(reader: Box<dyn BlobReader>, segments: Vec<Segment>) -> Body {
+    /// A body of these bytes.
+    pub(crate) fn full(bytes: Bytes) -> Body {
+        Body::Bytes(bytes)
+    }
+
+    /// A body of parts of a blob, read in chunks of so many bytes.
+    pub(super) fn blob(reader: Box<dyn BlobReader>, segments: Vec<Segment>, chunk: usize) -> Body {
         let left = segments.iter().map(Segment::length).sum();
         Body::Blob(BlobBody {
             reader: reader.into(),
             segments: segments.into(),
             left,
+            chunk,
             reading: None,
         })
     }
 
     /// Bytes still to come.
-    pub fn length(&self) -> u64 {
+    pub(super) fn length(&self) -> u64 {
         match self {
-            Body::Empty | Body::Full(None) => 0,
-            Body::Full(Some(bytes)) => bytes.len() as u64,
+            Body::Bytes(bytes) => bytes.len() as u64,
             Body::Blob(body) => body.left,
         }
     }
@@ -87,15 +84,15 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = holdfast_storage::Error;
+    type Error = Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
-            Body::Empty => Poll::Ready(None),
-            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Body::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Body::Blob(body) => body
                 .poll(context)
                 .map(|next| next.map(|chunk| chunk.map(Frame::data))),
@@ -112,10 +109,7 @@ impl http_body::Body for Body {
 }
 
 impl BlobBody {
-    fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, holdfast_storage::Error>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             if let Some(reading) = &mut self.reading {
                 let chunk = match ready!(reading.as_mut().poll(context)) {
@@ -135,23 +129,20 @@ impl BlobBody {
                 }
                 return Poll::Ready(Some(Ok(chunk)));
             }
-            match self.segments.front() {
+            match self.segments.pop_front() {
                 None => return Poll::Ready(None),
-                Some(Segment::Range(range)) if range.is_empty() => {
-                    self.segments.pop_front();
+                Some(Segment::Bytes(bytes)) => {
+                    self.left -= bytes.len() as u64;
+                    return Poll::Ready(Some(Ok(bytes)));
                 }
+                Some(Segment::Range(range)) if range.is_empty() => {}
                 Some(Segment::Range(range)) => {
                     let reader = Arc::clone(&self.reader);
                     let (offset, left) = (range.start, range.end - range.start);
-                    let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
+                    let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk);
                     self.reading =
                         Some(Box::pin(async move { reader.read_at(offset, most).await }));
-                }
-                Some(Segment::Bytes(_)) => {
-                    if let Some(Segment::Bytes(bytes)) = self.segments.pop_front() {
-                        self.left -= bytes.len() as u64;
-                        return Poll::Ready(Some(Ok(bytes)));
-                    }
+                    self.segments.push_front(Segment::Range(range));
                 }
             }
         }

@@ -4,23 +4,29 @@
 //! Distribution; `NOT_FOUND` alone is ours, for paths that no route looks like. Details name the digest,
 //! tag or range that is meant; causes inside the server are logged and never sent.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use holdfast_model::DigestError;
+use holdfast_model::byte_range::ContentRangeError;
+use holdfast_model::{Digest, DigestError};
 use http::header::{
     ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Body;
-use super::router::RouteError;
+use super::router::{MAX_TARGET_BYTES, RouteError};
+use crate::access::Scope;
+use crate::error_chain::chain;
 use crate::operations;
 
 /// An error code on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
+pub(super) enum Code {
     /// The blob is not in the repository.
     BlobUnknown,
     /// The upload cannot go on.
@@ -65,7 +71,7 @@ pub enum Code {
 
 impl Code {
     /// The code and its standard message.
-    pub const fn text(self) -> (&'static str, &'static str) {
+    pub(super) const fn text(self) -> (&'static str, &'static str) {
         match self {
             Code::BlobUnknown => ("BLOB_UNKNOWN", "blob unknown to registry"),
             Code::BlobUploadInvalid => ("BLOB_UPLOAD_INVALID", "blob upload invalid"),
@@ -102,7 +108,7 @@ impl Code {
 
 /// An error as a client sees it.
 #[derive(Debug)]
-pub struct Error {
+pub(super) struct Error {
     status: StatusCode,
     entries: Vec<(Code, Option<Cow<'static, str>>, Option<Value>)>,
     headers: HeaderMap,
@@ -110,7 +116,7 @@ pub struct Error {
 
 impl Error {
     /// An error with one entry.
-    pub fn new(status: StatusCode, code: Code, detail: impl Into<Option<Value>>) -> Error {
+    fn new(status: StatusCode, code: Code, detail: impl Into<Option<Value>>) -> Error {
         Error {
             status,
             entries: vec![(code, None, detail.into())],
@@ -127,20 +133,15 @@ impl Error {
     }
 
     /// The same with a header.
-    pub fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Error {
+    pub(super) fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Error {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             self.headers.append(name, value);
         }
         self
     }
 
-    /// The status line it will have.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// The code and detail of its first entry, for the log.
-    pub fn code(&self) -> (&'static str, Option<&Value>) {
+    pub(super) fn first(&self) -> (&'static str, Option<&Value>) {
         self.entries
             .first()
             .map_or(("", None), |(code, _, detail)| {
@@ -149,7 +150,7 @@ impl Error {
     }
 
     /// Renders it.
-    pub fn into_response(self) -> Response<Body> {
+    pub(super) fn into_response(self) -> Response<Body> {
         let errors: Vec<Value> = self
             .entries
             .into_iter()
@@ -179,10 +180,14 @@ impl From<RouteError> for Error {
         use StatusCode as S;
         match error {
             RouteError::NotFound => Error::new(S::NOT_FOUND, Code::NotFound, None),
-            RouteError::Redirect(to) => {
-                let to = percent_encoding::utf8_percent_encode(&to, super::PATH).to_string();
-                Error::new(S::MOVED_PERMANENTLY, Code::NotFound, json!(to)).header(LOCATION, to)
+            RouteError::TooLong => {
+                let detail = json!(format!(
+                    "path and query have at most {MAX_TARGET_BYTES} bytes each"
+                ));
+                Error::new(S::URI_TOO_LONG, Code::Unsupported, detail)
+                    .message("the request target is too long")
             }
+            RouteError::Redirect(to) => redirect("", &to, None),
             RouteError::MethodNotAllowed(allowed) => Error::new(
                 S::METHOD_NOT_ALLOWED,
                 Code::Unsupported,
@@ -238,7 +243,8 @@ impl From<operations::Error> for Error {
     fn from(error: operations::Error) -> Error {
         use StatusCode as S;
         use operations::Error as E;
-        let text = error.to_string();
+        // Parts of it may come from the client, and it may have sent megabytes.
+        let text = shortened(&error.to_string());
         match error {
             E::BlobUnknown(digest) => Error::new(S::NOT_FOUND, Code::BlobUnknown, json!(digest)),
             E::ManifestUnknown {
@@ -341,61 +347,149 @@ fn full() -> Error {
 }
 
 fn storage_error(cause: &holdfast_storage::Error) -> Error {
-    use StatusCode as S;
     use holdfast_storage::Error as E;
     match cause {
         E::Full { .. } => full(),
-        E::NotFound(_) | E::Truncated { .. } => Error::new(
-            S::BAD_GATEWAY,
-            Code::Unknown,
-            json!("the stored content is missing or damaged"),
-        ),
+        E::NotFound(_) | E::Truncated { .. } => {
+            let detail = json!("the stored content is missing or damaged");
+            Error::new(StatusCode::BAD_GATEWAY, Code::Unknown, detail)
+        }
         E::UploadUnknown(id) => Error::new(
-            S::NOT_FOUND,
+            StatusCode::NOT_FOUND,
             Code::BlobUploadUnknown,
             json!({"id": id.to_string()}),
         ),
-        E::UploadBusy(_) => Error::new(
-            S::SERVICE_UNAVAILABLE,
-            Code::Unavailable,
-            json!(cause.to_string()),
-        ),
-        _ => Error::new(S::INTERNAL_SERVER_ERROR, Code::Unknown, None),
+        E::UploadBusy(_) => unavailable(cause.to_string()).header(RETRY_AFTER, "1"),
+        E::Locked { .. } | E::Unavailable { .. } => inside(),
     }
 }
 
 fn metadata_error(cause: &holdfast_metadata::Error) -> Error {
-    use StatusCode as S;
     use holdfast_metadata::Error as E;
     match cause {
         E::Full(_) => full(),
-        E::Busy(_) | E::Overloaded | E::Closed => Error::new(
-            S::SERVICE_UNAVAILABLE,
-            Code::Unavailable,
-            json!("the registry is overloaded"),
-        )
-        .header(RETRY_AFTER, "1"),
-        _ => Error::new(S::INTERNAL_SERVER_ERROR, Code::Unknown, None),
+        E::Busy(_) | E::Overloaded | E::Closed => {
+            unavailable("the registry is overloaded").header(RETRY_AFTER, "1")
+        }
+        E::Unavailable(_)
+        | E::Corrupt(_)
+        | E::NewerSchema { .. }
+        | E::ChangedSchema { .. }
+        | E::Internal(_) => inside(),
     }
 }
 
 fn log_failure(error: &operations::Error) {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    tracing::error!(error = text, "the request failed inside the registry");
+    tracing::error!(
+        error = chain(error),
+        "the request failed inside the registry"
+    );
+}
+
+/// `301` to the path as it should be.
+pub(super) fn redirect(prefix: &str, to: &str, query: Option<&str>) -> Error {
+    let path = percent_encoding::utf8_percent_encode(to, super::PATH);
+    let to = match query {
+        Some(query) => format!("{prefix}{path}?{query}"),
+        None => format!("{prefix}{path}"),
+    };
+    Error::new(StatusCode::MOVED_PERMANENTLY, Code::NotFound, json!(to)).header(LOCATION, to)
 }
 
 /// `416` for a `Range` outside a blob.
-pub fn blob_range(size: u64) -> Error {
+pub(super) fn blob_range(size: u64) -> Error {
+    let detail = json!("invalid range: failed to overlap");
     Error::new(
         StatusCode::RANGE_NOT_SATISFIABLE,
         Code::RangeInvalid,
-        json!("invalid range: failed to overlap"),
+        detail,
     )
     .header(CONTENT_RANGE, format!("bytes */{size}"))
+}
+
+/// `416` for a `Content-Range` that is none.
+pub(super) fn content_range(why: ContentRangeError) -> Error {
+    Error::new(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        Code::RangeInvalid,
+        json!(why.to_string()),
+    )
+}
+
+/// `412` for an `If-Match` that names other content.
+pub(super) fn precondition_failed(digest: &Digest) -> Error {
+    Error::new(
+        StatusCode::PRECONDITION_FAILED,
+        Code::BlobUnknown,
+        json!(digest),
+    )
+}
+
+/// `400` for a page of the catalog that is larger than allowed.
+pub(super) fn page_too_large(asked: u64, most: u64) -> Error {
+    let detail = json!({"n": asked, "max": most});
+    Error::new(
+        StatusCode::BAD_REQUEST,
+        Code::PaginationNumberInvalid,
+        detail,
+    )
+}
+
+/// `400` for a manifest whose `Content-Type` is none.
+pub(super) fn manifest_type(sent: &str) -> Error {
+    let sent = shortened(sent);
+    let detail = format!("unsupported manifest media type and no default available: {sent:?}");
+    Error::new(
+        StatusCode::BAD_REQUEST,
+        Code::ManifestInvalid,
+        json!(detail),
+    )
+}
+
+/// `400` for a form that was sent as a blob.
+pub(super) fn form_as_blob(content_type: &str) -> Error {
+    let sent = shortened(content_type);
+    let detail = format!("Content-Type {sent:?} cannot be a blob; send application/octet-stream");
+    Error::new(
+        StatusCode::BAD_REQUEST,
+        Code::BlobUploadInvalid,
+        json!(detail),
+    )
+}
+
+/// `404` for an upload session without proof.
+pub(super) fn upload_state() -> Error {
+    let detail =
+        "_state is missing or was not made for this upload; use the Location as it was given";
+    Error::new(
+        StatusCode::NOT_FOUND,
+        Code::BlobUploadInvalid,
+        json!(detail),
+    )
+}
+
+/// `503` with the reason.
+pub(super) fn unavailable(why: impl Into<String>) -> Error {
+    Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Code::Unavailable,
+        json!(why.into()),
+    )
+}
+
+/// `500` for what the log alone explains.
+pub(super) fn inside() -> Error {
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, None)
+}
+
+/// `401` with a challenge, and the access that was wanted.
+pub(super) fn unauthorized(challenge: &str, wanted: Option<Scope<'_>>) -> Error {
+    let wanted = wanted.map(|(kind, name, actions)| {
+        let one =
+            |action: &&str| json!({"Type": kind, "Class": "", "Name": name, "Action": action});
+        actions.iter().map(one).collect::<Value>()
+    });
+    let detail = Some(wanted.unwrap_or(Value::Null));
+    Error::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail)
+        .header(WWW_AUTHENTICATE, challenge)
 }

@@ -39,6 +39,9 @@ pub(super) fn stream(incoming: Incoming, patience: Duration) -> ByteStream {
     .boxed()
 }
 
+/// Longest time for the body of a manifest, however steadily it trickles.
+const MANIFEST_BODY_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// The whole body, or [`Error::ManifestTooLarge`] as soon as it is known to be over the limit.
 pub(super) async fn collect(incoming: Incoming, limit: u64, patience: Duration) -> Result<Bytes> {
     let too_large = || Error::ManifestTooLarge { limit };
@@ -46,13 +49,21 @@ pub(super) async fn collect(incoming: Incoming, limit: u64, patience: Duration) 
         return Err(too_large());
     }
     let mut body = stream(incoming, patience);
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.next().await {
-        let frame = frame?;
-        if (whole.len() + frame.len()) as u64 > limit {
-            return Err(too_large());
+    let reading = async {
+        let mut whole = BytesMut::new();
+        while let Some(frame) = body.next().await {
+            let frame = frame?;
+            if (whole.len() + frame.len()) as u64 > limit {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&frame);
         }
-        whole.extend_from_slice(&frame);
-    }
-    Ok(whole.freeze())
+        Ok(whole.freeze())
+    };
+    let stalled = Error::BodyStalled {
+        seconds: MANIFEST_BODY_TIMEOUT.as_secs(),
+    };
+    tokio::time::timeout(MANIFEST_BODY_TIMEOUT, reading)
+        .await
+        .unwrap_or(Err(stalled))
 }

@@ -3,14 +3,14 @@
 //! The order of checks is: health, path, preflight, who is asking, what is asked, may he, do it.
 
 pub mod action;
-pub mod body;
-pub mod error;
+pub(crate) mod body;
+mod conditions;
+mod error;
 mod incoming;
+mod log;
 mod origin;
 pub mod router;
-pub mod v2;
-
-pub(crate) use origin::client_address;
+mod v2;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,24 +19,22 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
-    WWW_AUTHENTICATE,
+    RETRY_AFTER,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, CONTROLS};
-use serde_json::json;
 
-use crate::access::{Caller, Denial};
+use crate::access::{Denial, Permission};
 use crate::app::App;
-use crate::{log, random};
-use action::Permission;
+use crate::random;
 use body::Body;
-use error::{Code, Error};
+use error::Error;
 use router::RouteError;
 
-/// What a path may hold unescaped in a `Location` or `Link`.
-pub(crate) const PATH: &AsciiSet = &CONTROLS
+/// What a path may hold unescaped in a `Location`.
+const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')
@@ -53,82 +51,79 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its address; a Unix socket has none.
-    pub address: Option<SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
     /// The connection is encrypted.
-    pub tls: bool,
+    pub(crate) tls: bool,
 }
 
 /// Answers one request.
-pub async fn answer(app: Arc<App>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(
+    app: Arc<App>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let started = Instant::now();
     let (parts, incoming) = request.into_parts();
+    // Whoever watches the process asks often; that is neither counted nor logged.
+    if let Some(answer) = probe(&app, &parts) {
+        return answer;
+    }
     let id = random::request_id();
-    let mut outcome = Outcome::default();
-    let path = parts.uri.path();
+    let mut outcome = log::Outcome::default();
     let mut response = match respond(&app, peer, &parts, incoming, &mut outcome).await {
         Ok(response) => response,
         Err(error) => {
-            outcome.error = Some(error.code().0);
-            outcome.detail = error.code().1.map(ToString::to_string);
+            let (code, detail) = error.first();
+            outcome.error = Some(code);
+            outcome.detail = detail.map(ToString::to_string);
             error.into_response()
         }
     };
-    let routed = app.http.api_path(path).is_some();
-    let headers = response.headers_mut();
-    if path != "/" {
-        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-    }
-    if routed {
-        for (name, value) in &app.http.headers {
-            if !headers.contains_key(name) {
-                headers.append(name, value.clone());
-            }
-        }
-    }
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, value);
-    }
     let length = response.body().length();
-    if !response.headers().contains_key(CONTENT_LENGTH) {
-        response
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    if parts.method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED {
-        *response.body_mut() = Body::Empty;
-    }
-    if matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    ) {
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    log::request(&log::RequestLine {
+    finish(&app, &parts, &id, &mut response);
+    log::request(&log::Line {
         id: &id,
         peer,
         parts: &parts,
-        user: outcome.user.as_deref(),
-        action: outcome.action,
-        status: response.status(),
+        outcome: &outcome,
+        response: &response,
         written: length,
-        content_type: response.headers().get(CONTENT_TYPE),
-        error: outcome.error,
-        detail: outcome.detail.as_deref(),
         elapsed: started.elapsed(),
-        access_line: app.log.access_lines,
+        access_line: app.access_lines,
     });
     response
 }
 
-/// What the log says about a request beside its answer.
-#[derive(Default)]
-struct Outcome {
-    user: Option<String>,
-    action: Option<&'static str>,
-    error: Option<&'static str>,
-    detail: Option<String>,
+/// What every answer has, whatever it says.
+fn finish(app: &App, parts: &Parts, id: &str, response: &mut Response<Body>) {
+    let length = response.body().length();
+    let status = response.status();
+    let headers = response.headers_mut();
+    let path = parts.uri.path();
+    if path != "/" {
+        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    }
+    if app.http.api_path(path).is_some() {
+        for (name, value) in &app.http.headers {
+            headers.append(name, value.clone());
+        }
+    }
+    headers.insert(
+        REQUEST_ID,
+        HeaderValue::from_str(id).expect("a number in hex is a header value"),
+    );
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        *response.body_mut() = Body::empty();
+        return;
+    }
+    if !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if parts.method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
 }
 
 async fn respond(
@@ -136,26 +131,17 @@ async fn respond(
     peer: Peer,
     parts: &Parts,
     incoming: Incoming,
-    outcome: &mut Outcome,
+    outcome: &mut log::Outcome,
 ) -> Result<Response<Body>, Error> {
-    let path = parts.uri.path();
-    if let Some(answer) = probe(app, &parts.method, path) {
-        return Ok(answer);
-    }
-    if let Some(failing) = app.health.failing() {
-        tracing::debug!(
-            check = failing,
-            "refusing the request while a health check fails"
-        );
-        let detail = json!("health check failed: please see /debug/health");
-        return Err(Error::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Code::Unavailable,
-            detail,
+    if let Some(check) = app.health.failing() {
+        tracing::debug!(check, "refusing the request while a health check fails");
+        return Err(error::unavailable(
+            "health check failed: please see /debug/health",
         ));
     }
+    let path = parts.uri.path();
     if path == "/" {
-        let mut response = Response::new(Body::Empty);
+        let mut response = Response::new(Body::empty());
         response
             .headers_mut()
             .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -166,21 +152,24 @@ async fn respond(
         return preflight(app, api);
     }
     // Who asks is settled before what he asks is judged, so that a stranger learns nothing from errors.
-    let caller = match app.access.authenticate(&parts.headers).await {
-        Ok(caller) => caller,
-        Err(denial) => return Err(challenge(app, parts, &denial, None)),
-    };
+    let refuse =
+        |denial, permission: Option<Permission<'_>>| refusal(app, parts, denial, permission);
+    let caller = app
+        .access
+        .authenticate(&parts.headers)
+        .await
+        .map_err(|denial| refuse(denial, None))?;
     outcome.user = caller.name().map(str::to_owned);
     let action = match router::parse(&parts.method, api, parts.uri.query()) {
         Ok(action) => action,
         Err(RouteError::NotFound) => return Err(RouteError::NotFound.into()),
         Err(RouteError::Redirect(to)) => {
-            return Err(RouteError::Redirect(format!("{}{to}", app.http.prefix)).into());
+            return Err(error::redirect(&app.http.prefix, &to, parts.uri.query()));
         }
         Err(error) => {
             app.access
                 .require_somebody(&caller)
-                .map_err(|denial| challenge(app, parts, &denial, None))?;
+                .map_err(|denial| refuse(denial, None))?;
             return Err(error.into());
         }
     };
@@ -188,34 +177,32 @@ async fn respond(
     let permission = action.permission();
     app.access
         .authorize(&caller, permission)
-        .map_err(|denial| challenge(app, parts, &denial, Some(permission)))?;
-    let exchange = v2::Exchange {
-        app: Arc::clone(app),
-        caller,
-        origin: origin::base(&app.http, peer, &parts.headers),
-    };
+        .map_err(|denial| refuse(denial, Some(permission)))?;
     let limit = app.http.timeout.filter(|_| !action.moves_blob());
-    let served = v2::serve(exchange, action, parts, incoming);
+    let exchange = v2::Exchange {
+        app,
+        caller,
+        peer,
+        parts,
+    };
+    let served = v2::serve(&exchange, action, incoming);
     match limit {
         None => served.await,
         Some(limit) => tokio::time::timeout(limit, served)
             .await
             .unwrap_or_else(|_| {
-                let detail = json!(format!("not answered within {limit:?} (http.timeout)"));
-                Err(Error::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    Code::Unavailable,
-                    detail,
-                ))
+                Err(error::unavailable(format!(
+                    "not answered within {limit:?} (http.timeout)"
+                )))
             }),
     }
 }
 
-/// Liveness and readiness, for those who watch the process; no credentials, no log of their own.
-fn probe(app: &App, method: &Method, path: &str) -> Option<Response<Body>> {
-    if !matches!(path, "/healthz" | "/livez" | "/readyz")
-        || !matches!(*method, Method::GET | Method::HEAD)
-    {
+/// Liveness and readiness, for those who watch the process; no credentials asked.
+fn probe(app: &App, parts: &Parts) -> Option<Response<Body>> {
+    let path = parts.uri.path();
+    let reading = matches!(parts.method, Method::GET | Method::HEAD);
+    if !reading || !matches!(path, "/healthz" | "/livez" | "/readyz") {
         return None;
     }
     let failing = if path == "/livez" {
@@ -223,16 +210,19 @@ fn probe(app: &App, method: &Method, path: &str) -> Option<Response<Body>> {
     } else {
         app.health.failing()
     };
-    let draining = path == "/readyz" && app.draining();
     let (status, text) = match failing {
-        None if draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
-        None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(check) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("failing: {check}\n"),
-        ),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "failing\n"),
+        None if path == "/readyz" && app.draining() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
+        None => (StatusCode::OK, "ok\n"),
     };
-    let mut response = Response::new(Body::full(Bytes::from(text)));
+    let body = if parts.method == Method::HEAD {
+        Bytes::new()
+    } else {
+        Bytes::from_static(text.as_bytes())
+    };
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(
         CONTENT_TYPE,
@@ -249,7 +239,7 @@ fn probe(app: &App, method: &Method, path: &str) -> Option<Response<Body>> {
 /// No credentials are asked, since browsers send none with a preflight.
 fn preflight(app: &App, api: &str) -> Result<Response<Body>, Error> {
     let methods = router::methods(api).ok_or(RouteError::NotFound)?;
-    let mut response = Response::new(Body::Empty);
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(methods));
@@ -266,45 +256,21 @@ fn preflight(app: &App, api: &str) -> Result<Response<Body>, Error> {
     Ok(response)
 }
 
-/// `401` with the challenge of the realm in use, or the failure of the realm itself.
-fn challenge(
-    app: &App,
-    parts: &Parts,
-    denial: &Denial,
-    permission: Option<Permission<'_>>,
-) -> Error {
-    if *denial == Denial::Unavailable {
-        return Error::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Code::Unavailable,
-            json!("credentials cannot be checked now"),
-        );
+/// `401` with the challenge of the realm in use, or `503` when the realm itself fails.
+fn refusal(app: &App, parts: &Parts, denial: Denial, permission: Option<Permission<'_>>) -> Error {
+    match denial {
+        Denial::Unavailable => {
+            error::unavailable("too many passwords are being checked").header(RETRY_AFTER, "1")
+        }
+        Denial::Unauthorized => {
+            let scope = permission.as_ref().and_then(Permission::scope);
+            let sent = parts.headers.contains_key(AUTHORIZATION);
+            error::unauthorized(&app.access.challenge(scope, sent), scope)
+        }
     }
-    let scope = permission.as_ref().and_then(Permission::scope);
-    let detail = scope.map(|(kind, name, actions)| {
-        let wanted = actions
-            .iter()
-            .map(|action| json!({"Type": kind, "Class": "", "Name": name, "Action": action}));
-        wanted.collect::<serde_json::Value>()
-    });
-    let sent = parts.headers.contains_key(AUTHORIZATION);
-    let detail = Some(detail.unwrap_or(serde_json::Value::Null));
-    Error::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail)
-        .header(WWW_AUTHENTICATE, app.access.challenge(scope, sent))
 }
 
 /// A header as text; absent and unreadable are the same.
 fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// What `v2` needs of a caller.
-impl Caller {
-    /// The name for logs.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Caller::Anonymous => None,
-            Caller::User(name) => Some(name),
-        }
-    }
 }

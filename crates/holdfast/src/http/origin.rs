@@ -3,6 +3,9 @@
 //! Source: Distribution. `http.host` wins; then `http.relativeurls`; then `Forwarded` (RFC 7239), which
 //! silences the `X-Forwarded-*` headers even when it cannot be read; then those; then the request itself.
 
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
 use http::HeaderMap;
 use http::header::HOST;
 
@@ -73,18 +76,47 @@ fn is_host(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
 
-/// The client's address for logs: the first of `X-Forwarded-For`, else `X-Real-Ip`, else the peer.
-pub(crate) fn client_address(peer: Peer, headers: &HeaderMap) -> String {
+/// The client's address for logs.
+pub(super) enum Client {
+    /// Named by a proxy.
+    Forwarded(IpAddr),
+    /// The other end of the connection.
+    Peer(SocketAddr),
+    /// The other end of a Unix socket.
+    Local,
+}
+
+/// The first of `X-Forwarded-For`, else `X-Real-Ip`, else the peer.
+pub(super) fn client(peer: Peer, headers: &HeaderMap) -> Client {
     let forwarded = text(headers, "x-forwarded-for").and_then(|list| list.split(',').next());
     let named = [forwarded, text(headers, "x-real-ip")];
-    let address = named
+    match named
         .into_iter()
         .flatten()
-        .find_map(|text| text.trim().parse::<std::net::IpAddr>().ok());
-    match (address, peer.address) {
-        (Some(address), _) => address.to_string(),
-        (None, Some(address)) => address.to_string(),
-        (None, None) => "@".to_owned(),
+        .find_map(|text| text.trim().parse().ok())
+    {
+        Some(address) => Client::Forwarded(address),
+        None => peer.address.map_or(Client::Local, Client::Peer),
+    }
+}
+
+impl Client {
+    /// The address without a port.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Client::Peer(address) => address.ip().to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Client::Forwarded(address) => address.fmt(f),
+            Client::Peer(address) => address.fmt(f),
+            Client::Local => f.write_str("@"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::config::UploadPurging;
 use crate::operations::Operations;
 
 /// Starts every job; they end with `stop`.
-pub fn start(operations: &Operations, purging: &UploadPurging, stop: &CancellationToken) {
+pub(crate) fn start(operations: &Operations, purging: &UploadPurging, stop: &CancellationToken) {
     if purging.enabled && !operations.rules().read_only {
         tokio::spawn(upload_purging::run(
             operations.clone(),

@@ -6,6 +6,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::config::UploadPurging;
+use crate::error_chain::chain;
 use crate::operations::Operations;
 
 pub(super) async fn run(operations: Operations, purging: UploadPurging, stop: CancellationToken) {
@@ -18,10 +19,7 @@ pub(super) async fn run(operations: Operations, purging: UploadPurging, stop: Ca
                 dry_run = purging.dry_run,
                 "purged abandoned upload sessions"
             ),
-            Err(error) => tracing::error!(
-                error = crate::app::chain("purging", &error),
-                "uploads could not be purged"
-            ),
+            Err(error) => tracing::error!(error = chain(&error), "uploads could not be purged"),
         }
         tokio::select! {
             () = stop.cancelled() => return,

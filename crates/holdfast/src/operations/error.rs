@@ -6,7 +6,7 @@ use holdfast_model::{Digest, ManifestError, Reference, RepositoryName, UploadId}
 
 /// Why an operation was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The repository has no such blob, or the caller may not know that it has.
     #[error("blob {0} is not in this repository")]
     BlobUnknown(Digest),
@@ -107,7 +107,7 @@ pub enum Error {
     #[error("the request body ended early: {0}")]
     ClientGone(String),
     /// The request body stood still for too long.
-    #[error("no bytes of the request body arrived for {seconds} seconds")]
+    #[error("the request body was not complete within {seconds} seconds of waiting")]
     BodyStalled {
         /// The configured patience.
         seconds: u64,

@@ -12,17 +12,9 @@ use holdfast_model::{
 use super::{Error, Operations, Result, policy};
 use crate::clock;
 
-/// A manifest as served, and whether it was named by digest.
-pub struct ServedManifest {
-    /// Digest, type and bytes.
-    pub stored: Arc<StoredManifest>,
-    /// The client named the content itself, so it may keep the answer for ever.
-    pub by_digest: bool,
-}
-
 /// What a push of a manifest did.
 #[derive(Debug)]
-pub struct PushedManifest {
+pub(crate) struct PushedManifest {
     /// The digest it is stored under.
     pub digest: Digest,
     /// The manifest it is about.
@@ -30,17 +22,29 @@ pub struct PushedManifest {
 }
 
 impl Operations {
-    /// A manifest of the repository, in a form that the client accepts.
-    pub async fn manifest(
+    /// A manifest of the repository as it is stored.
+    pub(crate) async fn manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
+    ) -> Result<Arc<StoredManifest>> {
+        let stored = self.metadata.manifest(repository, reference).await?;
+        stored.ok_or_else(|| Error::ManifestUnknown {
+            repository: repository.clone(),
+            reference: reference.clone(),
+        })
+    }
+
+    /// The manifest, or the one of its children that the client can read.
+    pub(crate) async fn acceptable(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        stored: Arc<StoredManifest>,
         accept: &Accept,
-    ) -> Result<ServedManifest> {
-        let stored = self.stored_manifest(repository, reference).await?;
-        let by_digest = matches!(reference, Reference::Digest(_));
-        match accept.negotiate(&stored.media_type, !by_digest) {
-            Negotiated::Serve => Ok(ServedManifest { stored, by_digest }),
+    ) -> Result<Arc<StoredManifest>> {
+        match accept.negotiate(&stored.media_type, matches!(reference, Reference::Tag(_))) {
+            Negotiated::Serve => Ok(stored),
             Negotiated::NotAcceptable(message) => Err(Error::NotAcceptable(message)),
             Negotiated::ServeDefaultPlatform => {
                 let list = Manifest::parse(&stored.media_type, &stored.payload)?;
@@ -55,31 +59,13 @@ impl Operations {
                     reference: reference.clone(),
                 };
                 let child = Reference::Digest(default.ok_or_else(unknown)?.digest);
-                let stored = self.stored_manifest(repository, &child).await?;
-                Ok(ServedManifest {
-                    stored,
-                    by_digest: false,
-                })
+                self.manifest(repository, &child).await
             }
         }
     }
 
-    async fn stored_manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Arc<StoredManifest>> {
-        self.metadata
-            .manifest(repository, reference)
-            .await?
-            .ok_or_else(|| Error::ManifestUnknown {
-                repository: repository.clone(),
-                reference: reference.clone(),
-            })
-    }
-
     /// Stores a manifest under its digest and sets tags to it, in one transaction.
-    pub async fn push_manifest(
+    pub(crate) async fn push_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
@@ -158,7 +144,7 @@ impl Operations {
     }
 
     /// Deletes a tag, or a manifest with every tag that points at it.
-    pub async fn delete_manifest(
+    pub(crate) async fn delete_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,

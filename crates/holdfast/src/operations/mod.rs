@@ -6,9 +6,9 @@
 
 mod blobs;
 mod error;
+mod held;
 mod manifests;
 mod policy;
-mod sessions;
 mod uploads;
 
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use holdfast_metadata::Metadata;
+use holdfast_model::{Digest, UploadId};
 use holdfast_storage::BlobStore;
 
 use crate::config::Validation;
+use held::Held;
 
-pub use blobs::OpenBlob;
-pub use error::Error;
-pub use manifests::{PushedManifest, ServedManifest};
-pub use uploads::Chunk;
+pub(crate) use error::Error;
+pub(crate) use uploads::Chunk;
 
 /// What an operation returns.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// The body of a request, frame by frame.
-pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+pub(crate) type ByteStream = BoxStream<'static, Result<Bytes>>;
 
 /// What may be done, from the configuration.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Manifests, tags and blobs may be deleted.
     pub deletes: bool,
     /// No writes at all.
@@ -53,36 +53,38 @@ pub struct Rules {
 
 /// The registry's work on its two stores. Cheap to clone.
 #[derive(Clone)]
-pub struct Operations {
+pub(crate) struct Operations {
     metadata: Metadata,
     store: Arc<dyn BlobStore>,
     rules: Arc<Rules>,
-    sessions: sessions::Sessions,
+    sessions: Held<UploadId>,
+    publishers: Held<Digest>,
 }
 
 impl Operations {
     /// Puts the two stores to work under these rules.
-    pub fn new(metadata: Metadata, store: Arc<dyn BlobStore>, rules: Rules) -> Operations {
+    pub(crate) fn new(metadata: Metadata, store: Arc<dyn BlobStore>, rules: Rules) -> Operations {
         Operations {
             metadata,
             store,
             rules: Arc::new(rules),
-            sessions: sessions::Sessions::default(),
+            sessions: Held::default(),
+            publishers: Held::default(),
         }
     }
 
     /// The rules in force.
-    pub fn rules(&self) -> &Rules {
+    pub(crate) fn rules(&self) -> &Rules {
         &self.rules
     }
 
     /// The database of facts, for reads that need no rule: tags, catalog, referrers.
-    pub fn metadata(&self) -> &Metadata {
+    pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
     /// The store of bytes, for health checks.
-    pub fn store(&self) -> &Arc<dyn BlobStore> {
+    pub(crate) fn store(&self) -> &Arc<dyn BlobStore> {
         &self.store
     }
 

@@ -54,11 +54,8 @@ pub(super) fn check_urls(rules: &Validation, manifest: &Manifest) -> Result<()> 
 }
 
 fn allows(rules: &Validation, text: &str) -> bool {
-    let web = || {
-        url::Url::parse(text)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none())
-    };
-    rules.allows_url(text) && (!rules.enabled || web())
+    let web = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none();
+    rules.allows_url(text) && (!rules.enabled || url::Url::parse(text).is_ok_and(web))
 }
 
 #[cfg(test)]

@@ -15,22 +15,24 @@ use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use holdfast_storage::{Progress, StorageKey, UploadWriter};
 
+use super::held::Hold;
 use super::{ByteStream, Error, Operations, Result};
+use crate::error_chain::chain;
 use crate::{clock, random};
 
 /// Bytes a request adds to a session.
-pub struct Chunk {
+pub(crate) struct Chunk {
     /// Where the client says they belong.
-    pub range: Option<ContentRange>,
+    pub(crate) range: Option<ContentRange>,
     /// How many the client says it sends.
-    pub length: Option<u64>,
+    pub(crate) length: Option<u64>,
     /// The bytes.
-    pub body: ByteStream,
+    pub(crate) body: ByteStream,
 }
 
 impl Operations {
     /// Opens a session. `algorithm` is what its bytes will be hashed with as they arrive.
-    pub async fn start_upload(
+    pub(crate) async fn start_upload(
         &self,
         repository: &RepositoryName,
         algorithm: Algorithm,
@@ -43,7 +45,7 @@ impl Operations {
             .create_upload(NewUpload {
                 repository: repository.clone(),
                 id,
-                storage_key: id.to_string(),
+                storage_key: staging_key(id),
                 algorithm: Some(algorithm),
                 expires_at: now.plus(self.rules.upload_age),
                 now,
@@ -55,49 +57,53 @@ impl Operations {
                 limit: self.rules.upload_sessions,
             });
         }
-        self.store.begin_upload(id).await?;
+        if let Err(error) = self.store.begin_upload(id).await {
+            // A session nobody was told of must not count against the limit.
+            self.forget(repository, id).await;
+            return Err(error.into());
+        }
         Ok(id)
     }
 
     /// Bytes the session holds.
-    pub async fn upload_offset(&self, repository: &RepositoryName, id: UploadId) -> Result<u64> {
+    pub(crate) async fn upload_offset(
+        &self,
+        repository: &RepositoryName,
+        id: UploadId,
+    ) -> Result<u64> {
         let upload = self.session(repository, id).await?;
         let Some(_guard) = self.sessions.take(id).await else {
             return Ok(upload.offset);
         };
         let upload = self.session(repository, id).await?;
         let writer = self.resume(id, &upload).await?;
-        let offset = writer.offset();
-        self.suspend(id, writer).await?;
-        Ok(offset)
+        if writer.offset() == upload.offset {
+            return Ok(upload.offset);
+        }
+        self.suspend(id, writer).await
     }
 
     /// Appends a chunk and returns the bytes the session holds then.
     ///
     /// When the body breaks off, what arrived is kept and the error is returned.
-    pub async fn append_chunk(
+    pub(crate) async fn append_chunk(
         &self,
         repository: &RepositoryName,
         id: UploadId,
         chunk: Chunk,
     ) -> Result<u64> {
         self.writable()?;
-        let upload = self.session(repository, id).await?;
-        let guard = self.sessions.take(id).await.ok_or(Error::UploadBusy {
-            offset: upload.offset,
-        })?;
-        let upload = self.session(repository, id).await?;
+        let (_guard, upload) = self.hold(repository, id).await?;
         let mut writer = self.resume(id, &upload).await?;
         let written = write(writer.as_mut(), chunk).await;
         let offset = self.suspend(id, writer).await?;
-        drop(guard);
         written.map(|()| offset)
     }
 
     /// Appends the last bytes, if any, and makes the blob of this digest out of the session.
     ///
     /// A session whose content has another digest is thrown away.
-    pub async fn finish_upload(
+    pub(crate) async fn finish_upload(
         &self,
         repository: &RepositoryName,
         id: UploadId,
@@ -105,18 +111,16 @@ impl Operations {
         chunk: Chunk,
     ) -> Result<()> {
         self.writable()?;
-        let upload = self.session(repository, id).await?;
-        let guard = self.sessions.take(id).await.ok_or(Error::UploadBusy {
-            offset: upload.offset,
-        })?;
-        let upload = self.session(repository, id).await?;
+        let (_guard, upload) = self.hold(repository, id).await?;
         let mut writer = self.resume(id, &upload).await?;
         if let Err(error) = write(writer.as_mut(), chunk).await {
             self.suspend(id, writer).await?;
             return Err(error);
         }
-        let stored = self.metadata.content_exists(&digest).await?;
-        let progress = if stored {
+        // Content that is stored already, and whole, need not be synced a second time.
+        let stored = self.stored(&digest).await?;
+        let present = matches!(stored, Some(Stored::Whole));
+        let progress = if present {
             writer.suspend().await?
         } else {
             writer.finish().await?
@@ -130,88 +134,152 @@ impl Operations {
                 actual,
             });
         }
-        if stored && self.link_stored(repository, &digest, Some(id)).await? {
-            self.store.abort_upload(id).await?;
-            return Ok(());
-        }
-        if stored {
+        if present {
+            if self.link_stored(repository, id, &digest).await? {
+                return Ok(());
+            }
             // It went away in between: sync our own bytes after all.
             let upload = self.session(repository, id).await?;
             self.resume(id, &upload).await?.finish().await?;
         }
-        self.publish(repository, id, digest, size).await?;
-        drop(guard);
-        Ok(())
+        let _publisher = self.publishers.wait(digest).await;
+        if let Some(Stored::Broken { key }) = stored
+            && self.replace(id, &digest, &key).await?
+            && self.link_stored(repository, id, &digest).await?
+        {
+            return Ok(());
+        }
+        self.publish(repository, id, digest, size).await
+    }
+
+    /// What is stored of this content, whoever pushed it.
+    async fn stored(&self, digest: &Digest) -> Result<Option<Stored>> {
+        let Some(blob) = self.metadata.content(digest).await? else {
+            return Ok(None);
+        };
+        let key: StorageKey = blob
+            .storage_key
+            .parse()
+            .map_err(|_| Error::KeyDamaged(*digest))?;
+        let whole = self.store.size(&key).await? == Some(blob.size);
+        Ok(Some(if whole {
+            Stored::Whole
+        } else {
+            Stored::Broken { key }
+        }))
+    }
+
+    /// Links content that is stored already and ends the session that brought it again.
+    async fn link_stored(
+        &self,
+        repository: &RepositoryName,
+        id: UploadId,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let now = clock::now();
+        let linked = self
+            .metadata
+            .link_stored_blob(repository, digest, Some(id), now)
+            .await?;
+        if linked.is_some() {
+            self.store.abort_upload(id).await?;
+        }
+        Ok(linked.is_some())
+    }
+
+    /// Puts the session's bytes in the place of stored ones that are missing or cut short.
+    async fn replace(&self, id: UploadId, digest: &Digest, broken: &StorageKey) -> Result<bool> {
+        let key = StorageKey::incarnation(digest, random::bytes());
+        self.store.commit_upload(id, &key).await?;
+        let now = clock::now();
+        let replaced = self
+            .metadata
+            .repoint_blob(digest, broken.as_str(), key.as_str(), now)
+            .await;
+        match replaced {
+            Ok(true) => {
+                tracing::warn!(%digest, %broken, "stored content was missing or cut short; a push has replaced it");
+                self.store.delete(std::slice::from_ref(broken)).await?;
+                self.metadata.object_deleted(broken.as_str()).await?;
+            }
+            Ok(false) => self.store.uncommit_upload(id, &key).await?,
+            Err(_) => {}
+        }
+        Ok(replaced?)
     }
 
     /// Pushes a blob in one request.
-    pub async fn push_blob(
+    pub(crate) async fn push_blob(
         &self,
         repository: &RepositoryName,
         digest: Digest,
         body: ByteStream,
     ) -> Result<()> {
         let id = self.start_upload(repository, digest.algorithm()).await?;
-        let pushed = self
-            .finish_upload(
-                repository,
-                id,
-                digest,
-                Chunk {
-                    range: None,
-                    length: None,
-                    body,
-                },
-            )
-            .await;
-        if pushed.is_err() {
-            // Nobody knows this session: it cannot be resumed.
-            self.discard(repository, id).await?;
+        let chunk = Chunk {
+            range: None,
+            length: None,
+            body,
+        };
+        let pushed = self.finish_upload(repository, id, digest, chunk).await;
+        if matches!(pushed, Err(ref error) if !matches!(error, Error::DigestMismatch { .. })) {
+            self.forget(repository, id).await;
         }
         pushed
     }
 
     /// Ends a session and drops its bytes.
-    pub async fn cancel_upload(&self, repository: &RepositoryName, id: UploadId) -> Result<()> {
+    pub(crate) async fn cancel_upload(
+        &self,
+        repository: &RepositoryName,
+        id: UploadId,
+    ) -> Result<()> {
         self.writable()?;
-        let upload = self.session(repository, id).await?;
-        let _guard = self.sessions.take(id).await.ok_or(Error::UploadBusy {
-            offset: upload.offset,
-        })?;
-        if self.discard(repository, id).await? {
-            Ok(())
-        } else {
-            Err(Error::UploadUnknown(id))
-        }
+        let (_guard, _) = self.hold(repository, id).await?;
+        self.discard(repository, id).await
     }
 
     /// Drops the sessions that nobody has touched for their whole life; returns how many.
     ///
-    /// With `dry_run` they are only counted and logged.
-    pub async fn purge_uploads(&self, dry_run: bool) -> Result<u64> {
+    /// With `dry_run` they are only logged and counted.
+    pub(crate) async fn purge_uploads(&self, dry_run: bool) -> Result<u64> {
         /// Sessions dropped per look at the database.
         const BATCH: usize = 100;
         let mut purged = 0;
         loop {
             let expired = self.metadata.expired_uploads(clock::now(), BATCH).await?;
-            let all = expired.len() < BATCH;
-            for ExpiredUpload { repository, id, .. } in expired {
-                purged += 1;
-                tracing::info!(upload = %id, repository = %repository, dry_run, "purging an abandoned upload session");
-                if !dry_run && let Some(_guard) = self.sessions.take(id).await {
-                    self.discard(&repository, id).await?;
+            let before = purged;
+            for ExpiredUpload { repository, id, .. } in &expired {
+                if !dry_run && !self.purge(repository, *id).await? {
+                    continue;
                 }
+                purged += 1;
+                tracing::info!(upload = %id, repository = %repository, dry_run, "purged an abandoned upload session");
             }
-            if all || dry_run {
+            // A batch of which nothing could be dropped would come again.
+            if dry_run || expired.len() < BATCH || purged == before {
                 return Ok(purged);
             }
+        }
+    }
+
+    /// Drops one session, unless somebody works on it or has done so meanwhile.
+    async fn purge(&self, repository: &RepositoryName, id: UploadId) -> Result<bool> {
+        let Some(_guard) = self.sessions.take(id).await else {
+            return Ok(false);
+        };
+        match self.metadata.upload(repository, id).await? {
+            Some(upload) if upload.expires_at <= clock::now() => {
+                self.discard(repository, id).await.map(|()| true)
+            }
+            _ => Ok(false),
         }
     }
 
     /// Drops staging bytes whose session is not in the database: what a crash between the two leaves.
     ///
     /// To be called before the first request only.
-    pub async fn sweep_staged_uploads(&self) -> Result<u64> {
+    pub(crate) async fn sweep_staged_uploads(&self) -> Result<u64> {
         /// Sessions read at a time.
         const PAGE: usize = 1000;
         let staged = self.store.staged_uploads().await?;
@@ -233,6 +301,20 @@ impl Operations {
             }
         }
         Ok(swept)
+    }
+
+    /// Exclusive use of a session, and its state.
+    async fn hold(
+        &self,
+        repository: &RepositoryName,
+        id: UploadId,
+    ) -> Result<(Hold<UploadId>, Upload)> {
+        match self.sessions.take(id).await {
+            Some(guard) => Ok((guard, self.session(repository, id).await?)),
+            None => Err(Error::UploadBusy {
+                offset: self.session(repository, id).await?.offset,
+            }),
+        }
     }
 
     async fn session(&self, repository: &RepositoryName, id: UploadId) -> Result<Upload> {
@@ -285,16 +367,23 @@ impl Operations {
     }
 
     /// Row first: bytes without a row are swept at the next start, a row without bytes would be resumed.
-    async fn discard(&self, repository: &RepositoryName, id: UploadId) -> Result<bool> {
-        let existed = self
+    async fn discard(&self, repository: &RepositoryName, id: UploadId) -> Result<()> {
+        if !self
             .metadata
             .delete_upload(repository, id, clock::now())
-            .await?;
-        self.store.abort_upload(id).await?;
-        if existed {
-            self.metadata.object_deleted(&id.to_string()).await?;
+            .await?
+        {
+            return Err(Error::UploadUnknown(id));
         }
-        Ok(existed)
+        self.store.abort_upload(id).await?;
+        Ok(self.metadata.object_deleted(&staging_key(id)).await?)
+    }
+
+    /// Drops a session that no client knows, as far as that is possible.
+    async fn forget(&self, repository: &RepositoryName, id: UploadId) {
+        if let Err(error) = self.discard(repository, id).await {
+            tracing::warn!(upload = %id, error = chain(&error), "a broken push left its session behind");
+        }
     }
 
     /// Gives synced and verified bytes their key, then makes them visible in the repository.
@@ -326,18 +415,45 @@ impl Operations {
                 upload: Some(id),
                 now: clock::now(),
             })
-            .await?;
+            .await;
         match linked {
-            Linked::Stored => Ok(()),
-            Linked::Surplus { .. } => {
+            Ok(Linked::Stored) => Ok(()),
+            Ok(Linked::Surplus { .. }) => {
                 // Somebody else's bytes are the blob; ours were never live and may go at once.
                 self.store.delete(std::slice::from_ref(&key)).await?;
-                self.metadata.object_deleted(key.as_str()).await?;
-                Ok(())
+                Ok(self.metadata.object_deleted(key.as_str()).await?)
             }
-            Linked::KeyTaken => Err(Error::Conflict),
+            Ok(Linked::KeyTaken) => {
+                self.store.uncommit_upload(id, &key).await?;
+                Err(Error::Conflict)
+            }
+            Err(error) => {
+                // Where it is certain that nothing was linked, the session gets its bytes back and the client may
+                // try again. The publisher's lock keeps others from this key meanwhile.
+                use holdfast_metadata::Error as E;
+                if matches!(error, E::Busy(_) | E::Overloaded | E::Full(_) | E::Closed) {
+                    self.store.uncommit_upload(id, &key).await?;
+                }
+                Err(error.into())
+            }
         }
     }
+}
+
+/// What is stored under a digest.
+enum Stored {
+    /// All of it, as far as its length tells.
+    Whole,
+    /// Nothing, or something of another length.
+    Broken {
+        /// Where it should be.
+        key: StorageKey,
+    },
+}
+
+/// What names a session's bytes in the delete outbox.
+fn staging_key(id: UploadId) -> String {
+    id.to_string()
 }
 
 /// Checks the place of the chunk, then hands its bytes to the store.

@@ -126,7 +126,8 @@ async fn referrers_are_listed_by_subject_and_type(db: &Database) {
             )
             .await
             .unwrap();
-        page.iter()
+        page.entries
+            .iter()
             .map(|one| u64::from_be_bytes(one.digest.hash()[..8].try_into().unwrap()))
             .collect::<Vec<_>>()
     };
@@ -157,7 +158,8 @@ async fn referrers_are_listed_by_subject_and_type(db: &Database) {
         .metadata
         .referrers(&name("a"), &digest(100), None, None, 1)
         .await
-        .unwrap()[0];
+        .unwrap()
+        .entries[0];
     assert_eq!((first.digest, first.size), (digest(201), 3));
     assert_eq!(first.annotations_json.as_deref(), Some("{\"n\":\"201\"}"));
     assert_eq!(first.artifact_type, None);

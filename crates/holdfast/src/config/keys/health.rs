@@ -14,11 +14,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("health.http[].uri", Text, "", "URL asked with HEAD; required."),
     key("health.http[].headers.*[]", Text, "", "A value of a header of the request.").secret(),
     key("health.http[].statuscode", Integer { min: 100, max: 599 }, "200", "Status that counts as healthy."),
-    key("health.http[].timeout", Duration, "", "Longest time for the answer; unset means no limit of its own."),
+    key("health.http[].timeout", Duration, "", "Longest time for the answer; unset means 10s."),
     key("health.http[].interval", Duration, "10s", "Time between two checks."),
     key("health.http[].threshold", COUNT, "0", "Failures in a row that make the registry unhealthy."),
     key("health.tcp[].addr", Text, "", "Address that must accept a connection; required."),
-    key("health.tcp[].timeout", Duration, "", "Longest time to connect; unset means no limit of its own."),
+    key("health.tcp[].timeout", Duration, "", "Longest time to connect; unset means 10s."),
     key("health.tcp[].interval", Duration, "10s", "Time between two checks."),
     key("health.tcp[].threshold", COUNT, "0", "Failures in a row that make the registry unhealthy."),
 ];

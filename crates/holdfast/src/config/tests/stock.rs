@@ -172,10 +172,7 @@ fn everything_that_takes_effect_arrives() {
     assert_eq!(tls.minimum, TlsVersion::V1_2);
     assert_eq!(tls.client_auth, ClientAuth::VerifyIfGiven);
     assert_eq!(tls.client_cas, [std::path::Path::new("/tls/ca.pem")]);
-    assert_eq!(
-        tls.cipher_suites,
-        [CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
-    );
+    assert_eq!(tls.cipher_suites, ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]);
     let health = &config.health;
     assert_eq!(health.files[0].rhythm.interval, Duration::from_secs(5));
     assert_eq!(health.http[0].status_code, 204);

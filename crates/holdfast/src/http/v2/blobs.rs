@@ -4,92 +4,84 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use holdfast_model::byte_range::{Requested, requested};
-use holdfast_model::{Digest, RepositoryName};
+use holdfast_model::{Digest, MediaType, RepositoryName};
+use holdfast_storage::READ_CHUNK_BYTES;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
-    IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
+    IF_RANGE, RANGE,
 };
-use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 
-use super::manifests::{FOR_EVER, names};
-use super::{CONTENT_DIGEST, Exchange, empty, set, to_the_end};
+use super::{CONTENT_DIGEST, Exchange, empty, set};
 use crate::http::body::{Body, Segment};
-use crate::http::error::{self, Code, Error};
-use crate::http::text;
+use crate::http::error::{self, Error};
+use crate::http::{conditions, text};
+use crate::operations::Operations;
 use crate::random;
 
+/// Bytes read at a time for one stream of an HTTP/2 connection.
+const HTTP2_CHUNK_BYTES: usize = 64 * 1024;
+
 pub(super) async fn pull(
-    exchange: &Exchange,
+    exchange: &Exchange<'_>,
     repository: &RepositoryName,
     digest: &Digest,
-    parts: &Parts,
 ) -> Result<Response<Body>, Error> {
     let operations = &exchange.app.operations;
-    let head = parts.method == Method::HEAD;
-    // A HEAD is answered from metadata alone: no file is touched.
-    let (size, reader) = if head {
-        (operations.blob_size(repository, digest).await?, None)
-    } else {
-        let blob = operations.open_blob(repository, digest).await?;
-        (blob.size, Some(blob.reader))
-    };
+    let headers = &exchange.parts.headers;
+    // From metadata alone: a HEAD touches no file, and neither does a refusal.
+    let blob = operations.blob(repository, digest).await?;
     let name = digest.to_string();
-    let mut response = Response::new(Body::Empty);
+    if conditions::failed(headers, &name) {
+        return Err(error::precondition_failed(digest));
+    }
+    let mut response = Response::new(Body::empty());
     set(&mut response, CONTENT_DIGEST, &name);
     set(&mut response, ETAG, &format!("\"{name}\""));
-    let headers = response.headers_mut();
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(FOR_EVER));
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
-    if parts.headers.contains_key(IF_MATCH)
-        && !parts
-            .headers
-            .get_all(IF_MATCH)
-            .iter()
-            .any(|v| names(v, &name))
-    {
-        return Err(Error::new(
-            StatusCode::PRECONDITION_FAILED,
-            Code::BlobUnknown,
-            serde_json::json!(digest),
-        ));
-    }
-    if parts
-        .headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .any(|value| names(value, &name))
-    {
-        headers.remove(CONTENT_TYPE);
+    response
+        .headers_mut()
+        .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, conditions::FOR_EVER);
+    if conditions::not_modified(headers, &name) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let segments = match wanted(&parts.headers, &name, size) {
-        Requested::Whole => vec![Segment::Range(0..size)],
-        Requested::Unsatisfiable => return Err(error::blob_range(size)),
-        Requested::Parts(ranges) => partial(&mut response, ranges, size),
+    set(
+        &mut response,
+        CONTENT_TYPE,
+        MediaType::OCTET_STREAM.as_str(),
+    );
+    let segments = match wanted(headers, &name, blob.size) {
+        Requested::Whole => vec![Segment::Range(0..blob.size)],
+        Requested::Unsatisfiable => return Err(error::blob_range(blob.size)),
+        Requested::Parts(ranges) => partial(&mut response, ranges, blob.size),
     };
-    match reader {
-        Some(reader) => *response.body_mut() = Body::blob(reader, segments),
-        None => {
-            let length: u64 = segments.iter().map(Segment::length).sum();
-            response
-                .headers_mut()
-                .insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
+    if exchange.parts.method == Method::HEAD {
+        let length: u64 = segments.iter().map(Segment::length).sum();
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    } else {
+        let reader = operations.open_blob(digest, &blob).await?;
+        // The many streams of one HTTP/2 connection share its memory.
+        let chunk = if exchange.parts.version == Version::HTTP_2 {
+            HTTP2_CHUNK_BYTES
+        } else {
+            READ_CHUNK_BYTES
+        };
+        *response.body_mut() = Body::blob(reader, segments, chunk);
     }
     Ok(response)
 }
 
 fn wanted(headers: &HeaderMap, name: &str, size: u64) -> Requested {
-    let same = headers.get(IF_RANGE).is_none_or(|condition| {
+    let condition = headers.get(IF_RANGE);
+    let same = condition.is_none_or(|condition| {
         condition
             .to_str()
-            .is_ok_and(|c| c.trim_matches('"') == name)
+            .is_ok_and(|text| text.trim_matches('"') == name)
     });
     match text(headers, RANGE) {
         Some(range) if same => requested(range, size),
@@ -107,11 +99,12 @@ fn partial(response: &mut Response<Body>, ranges: Vec<Range<u64>>, size: u64) ->
         return vec![Segment::Range(range.clone())];
     }
     let boundary = random::hex::<15>();
+    let part_type = MediaType::OCTET_STREAM;
     let mut segments = Vec::with_capacity(ranges.len() * 2 + 1);
     for range in ranges {
+        let place = content_range(&range);
         let head = format!(
-            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: {}\r\n\r\n",
-            content_range(&range)
+            "\r\n--{boundary}\r\nContent-Type: {part_type}\r\nContent-Range: {place}\r\n\r\n"
         );
         segments.push(Segment::Bytes(Bytes::from(head)));
         segments.push(Segment::Range(range));
@@ -128,14 +121,12 @@ fn partial(response: &mut Response<Body>, ranges: Vec<Range<u64>>, size: u64) ->
 }
 
 pub(super) async fn delete(
-    exchange: Exchange,
+    exchange: &Exchange<'_>,
     repository: RepositoryName,
     digest: Digest,
 ) -> Result<Response<Body>, Error> {
-    let operations = exchange.app.operations.clone();
-    to_the_end(&exchange.app, async move {
-        operations.delete_blob(&repository, &digest).await
-    })
-    .await?;
+    let deleted =
+        |operations: Operations| async move { operations.delete_blob(&repository, &digest).await };
+    exchange.change(deleted).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

@@ -1,7 +1,7 @@
 //! The registry API: one file per resource of the specification.
 //!
-//! A handler translates in, asks the operations, and translates out. Writes run as tasks of their own, so
-//! that a client who hangs up cannot stop one half-way.
+//! A handler translates in, asks the operations, and translates out. Whatever changes something runs as a
+//! task of its own, so that a client who hangs up cannot stop it half-way.
 
 mod blobs;
 mod catalog;
@@ -19,36 +19,61 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::action::{Action, Page};
+use super::action::Action;
 use super::body::Body;
-use super::error::{Code, Error};
+use super::error::{self, Error};
+use super::{Peer, origin};
 use crate::access::Caller;
 use crate::app::App;
-use crate::operations;
+use crate::operations::{self, Operations};
 
-pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// One request under way.
-pub struct Exchange {
+pub(super) struct Exchange<'a> {
     /// Everything a request may need.
-    pub app: Arc<App>,
+    pub(super) app: &'a Arc<App>,
     /// Who asks.
-    pub caller: Caller,
+    pub(super) caller: Caller,
+    /// The other end.
+    pub(super) peer: Peer,
+    /// The head of the request.
+    pub(super) parts: &'a Parts,
+}
+
+impl Exchange<'_> {
     /// What every URL in the answer begins with.
-    pub origin: String,
+    fn origin(&self) -> String {
+        origin::base(&self.app.http, self.peer, &self.parts.headers)
+    }
+
+    /// Does a change to its end, whether or not the client still waits for it.
+    async fn change<T, F>(&self, work: impl FnOnce(Operations) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = operations::Result<T>> + Send + 'static,
+    {
+        let work = work(self.app.operations.clone());
+        match self.app.writes.spawn(work).await {
+            Ok(done) => Ok(done?),
+            Err(panicked) => {
+                tracing::error!(error = %panicked, "a change ended in a panic");
+                Err(error::inside())
+            }
+        }
+    }
 }
 
 /// Does what the action says.
 pub(super) async fn serve(
-    exchange: Exchange,
+    exchange: &Exchange<'_>,
     action: Action,
-    parts: &Parts,
-    incoming: Incoming,
+    body: Incoming,
 ) -> Result<Response<Body>, Error> {
     match action {
-        Action::Base => Ok(json(StatusCode::OK, "application/json", "{}".to_owned())),
-        Action::Catalog(page) => catalog::list(&exchange, page).await,
-        Action::ListTags(repository, page) => tags::list(&exchange, &repository, page).await,
+        Action::Base => Ok(json("application/json", "{}".to_owned())),
+        Action::Catalog(page) => catalog::list(exchange, page).await,
+        Action::ListTags(repository, page) => tags::list(exchange, &repository, page).await,
         Action::ListReferrers {
             repository,
             subject,
@@ -56,7 +81,7 @@ pub(super) async fn serve(
             after,
         } => {
             referrers::list(
-                &exchange,
+                exchange,
                 &repository,
                 &subject,
                 artifact_type.as_deref(),
@@ -65,58 +90,38 @@ pub(super) async fn serve(
             .await
         }
         Action::PullManifest(repository, reference) => {
-            manifests::pull(&exchange, &repository, &reference, parts).await
+            manifests::pull(exchange, &repository, &reference).await
         }
         Action::PushManifest {
             repository,
             reference,
             tags,
-        } => manifests::push(exchange, repository, reference, tags, parts, incoming).await,
+        } => manifests::push(exchange, repository, reference, tags, body).await,
         Action::DeleteManifest(repository, reference) => {
             manifests::delete(exchange, repository, reference).await
         }
-        Action::PullBlob(repository, digest) => {
-            blobs::pull(&exchange, &repository, &digest, parts).await
-        }
+        Action::PullBlob(repository, digest) => blobs::pull(exchange, &repository, &digest).await,
         Action::DeleteBlob(repository, digest) => blobs::delete(exchange, repository, digest).await,
         Action::StartUpload(repository, algorithm) => {
-            uploads::start(&exchange, &repository, algorithm).await
+            uploads::start(exchange, repository, algorithm).await
         }
         Action::PushBlob(repository, digest) => {
-            uploads::push(exchange, repository, digest, parts, incoming).await
+            uploads::push(exchange, repository, digest, body).await
         }
         Action::MountBlob {
             repository,
             digest,
             from,
-        } => uploads::mount(&exchange, &repository, digest, from).await,
-        Action::UploadStatus(repository, id) => uploads::status(&exchange, &repository, id).await,
-        Action::AppendChunk(repository, id) => {
-            uploads::append(exchange, repository, id, parts, incoming).await
+        } => uploads::mount(exchange, repository, digest, from).await,
+        Action::UploadStatus(repository, id) => uploads::status(exchange, repository, id).await,
+        Action::AppendChunk(repository, session) => {
+            uploads::append(exchange, repository, &session, body).await
         }
-        Action::FinishUpload(repository, id, digest) => {
-            uploads::finish(exchange, repository, id, digest, parts, incoming).await
+        Action::FinishUpload(repository, session, digest) => {
+            uploads::finish(exchange, repository, &session, digest, body).await
         }
-        Action::CancelUpload(repository, id) => {
-            uploads::cancel(exchange, repository, id, parts).await
-        }
-    }
-}
-
-/// Runs a write to its end, whether or not the client still waits for it.
-async fn to_the_end<T: Send + 'static>(
-    app: &App,
-    work: impl Future<Output = operations::Result<T>> + Send + 'static,
-) -> Result<T, Error> {
-    match app.writes.spawn(work).await {
-        Ok(done) => Ok(done?),
-        Err(panicked) => {
-            tracing::error!(error = %panicked, "a write ended in a panic");
-            Err(Error::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                Code::Unknown,
-                None,
-            ))
+        Action::CancelUpload(repository, session) => {
+            uploads::cancel(exchange, repository, &session).await
         }
     }
 }
@@ -126,9 +131,8 @@ pub(super) fn stored_range(offset: u64) -> String {
     format!("0-{}", offset.saturating_sub(1))
 }
 
-fn json(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+fn json(content_type: &'static str, body: String) -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::from(body)));
-    *response.status_mut() = status;
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -137,7 +141,7 @@ fn json(status: StatusCode, content_type: &'static str, body: String) -> Respons
 
 /// An answer without body.
 fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
@@ -150,7 +154,7 @@ fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
 
 /// `201` for content that now has this digest.
 fn created(
-    exchange: &Exchange,
+    exchange: &Exchange<'_>,
     repository: &RepositoryName,
     kind: &str,
     digest: &Digest,
@@ -160,30 +164,29 @@ fn created(
     set(
         &mut response,
         LOCATION,
-        &format!("{}/v2/{repository}/{kind}/{digest}", exchange.origin),
+        &format!("{}/v2/{repository}/{kind}/{digest}", exchange.origin()),
     );
     set(&mut response, CONTENT_DIGEST, &digest);
     response
 }
 
-/// How many entries a page has, and whether the client asked for none.
-struct PageSize {
-    limit: usize,
-    none: bool,
+/// A number of entries that a client asked for, at most `most`.
+fn clamped(most: usize) -> impl FnOnce(u64) -> usize {
+    move |asked| usize::try_from(asked).unwrap_or(usize::MAX).min(most)
 }
 
-/// `n` clamped to the most a page may have; the default when absent.
-fn page_size(page: &Page, default: u64, most: u64) -> PageSize {
-    let limit = page.limit.unwrap_or(default).min(most);
-    PageSize {
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
-        none: limit == 0,
-    }
+/// Cuts a list to its page; the last entry when more follow.
+///
+/// The list was asked for with one entry more than the page has.
+fn cut(entries: &mut Vec<String>, limit: usize) -> Option<String> {
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    entries.last().filter(|_| more).cloned()
 }
 
 /// `Link` to the next page: relative, with the prefix.
 fn link_next(
-    exchange: &Exchange,
+    exchange: &Exchange<'_>,
     response: &mut Response<Body>,
     path: &str,
     query: &[(&str, &str)],

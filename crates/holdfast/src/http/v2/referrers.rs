@@ -4,8 +4,8 @@
 //! Source: distribution-spec "Listing Referrers".
 
 use holdfast_model::{Digest, MediaType, RepositoryName};
+use http::Response;
 use http::header::HeaderName;
-use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
 use super::{Exchange, json, link_next, set};
@@ -39,7 +39,7 @@ struct Entry {
 }
 
 pub(super) async fn list(
-    exchange: &Exchange,
+    exchange: &Exchange<'_>,
     repository: &RepositoryName,
     subject: &Digest,
     artifact_type: Option<&str>,
@@ -47,13 +47,14 @@ pub(super) async fn list(
 ) -> Result<Response<Body>, Error> {
     let metadata = exchange.app.operations.metadata();
     let listed = metadata
-        .referrers(repository, subject, artifact_type, after, PAGE_ENTRIES + 1)
+        .referrers(repository, subject, artifact_type, after, PAGE_ENTRIES)
         .await;
-    let mut referrers = listed.map_err(operations::Error::from)?;
-    let more = referrers.len() > PAGE_ENTRIES;
-    referrers.truncate(PAGE_ENTRIES);
-    let last = referrers.last().map(|referrer| referrer.digest.to_string());
-    let manifests = referrers.into_iter().map(|referrer| Entry {
+    let page = listed.map_err(operations::Error::from)?;
+    let last = page
+        .entries
+        .last()
+        .map(|referrer| referrer.digest.to_string());
+    let manifests = page.entries.into_iter().map(|referrer| Entry {
         media_type: referrer.media_type,
         digest: referrer.digest,
         size: referrer.size,
@@ -68,15 +69,11 @@ pub(super) async fn list(
         manifests: manifests.collect(),
     };
     let body = serde_json::to_string(&index).expect("an index of plain values is JSON");
-    let mut response = json(
-        StatusCode::OK,
-        "application/vnd.oci.image.index.v1+json",
-        body,
-    );
+    let mut response = json("application/vnd.oci.image.index.v1+json", body);
     if artifact_type.is_some() {
         set(&mut response, FILTERS_APPLIED, "artifactType");
     }
-    if let Some(last) = last.filter(|_| more) {
+    if let Some(last) = last.filter(|_| page.more) {
         let mut query = vec![("last", last.as_str())];
         query.extend(artifact_type.map(|kind| ("artifactType", kind)));
         link_next(
