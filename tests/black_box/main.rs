@@ -1,0 +1,14 @@
+//! Black-box tests: the server's program, real clients, real bytes. One binary, to link once.
+//!
+//! `scripts/test-tools` installs the clients; a test whose client is missing fails and says so.
+
+mod api;
+mod clients;
+#[cfg(feature = "conformance")]
+mod conformance;
+mod crash;
+mod full_disk;
+mod healing;
+mod hostile;
+mod lifecycle;
+mod restart;

@@ -1,0 +1,148 @@
+//! What a registry under test is to be like, and the configuration file that says so.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::port::free_port;
+use super::{PASSWORD, Registry, USER};
+use crate::{Certificates, Workbench};
+
+/// Cheapest cost that bcrypt allows: the tests are not about guessing.
+const BCRYPT_COST: u32 = 4;
+
+/// What a registry under test is to be like.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryBuilder {
+    accounts: bool,
+    pub(super) tls: bool,
+    client_certificates: bool,
+    pub(super) unix_socket: bool,
+    pub(super) ipv6: bool,
+    sections: String,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+impl RegistryBuilder {
+    /// Asks for the password of [`USER`] (basic authentication from an htpasswd file).
+    #[must_use]
+    pub fn accounts(mut self) -> Self {
+        self.accounts = true;
+        self
+    }
+
+    /// Speaks TLS, with a certificate of the test's own authority.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Speaks TLS and demands a client certificate.
+    #[must_use]
+    pub fn client_certificates(mut self) -> Self {
+        self.tls = true;
+        self.client_certificates = true;
+        self
+    }
+
+    /// Listens on a Unix socket in place of a port.
+    #[must_use]
+    pub fn unix_socket(mut self) -> Self {
+        self.unix_socket = true;
+        self
+    }
+
+    /// Listens on `::1` and is called `registry.test`.
+    ///
+    /// Docker Engine takes every registry in `127.0.0.0/8` for insecure: it asks for no valid certificate
+    /// there and shows none of its own. So its tests of TLS need another address on this machine.
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
+    /// Adds a top-level section to the configuration, as YAML text.
+    #[must_use]
+    pub fn section(mut self, yaml: &str) -> Self {
+        self.sections.push_str(yaml.trim_end());
+        self.sections.push('\n');
+        self
+    }
+
+    /// Sets a variable in the server's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the registry and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(self) -> Registry {
+        let home = Workbench::new();
+        let certificates = self.tls.then(|| Certificates::generate(home.root()));
+        let port = free_port();
+        let config = home.file(
+            "config.yml",
+            self.configuration(&home, certificates.as_ref(), port),
+        );
+        Registry::launch(self, home, certificates, port, config)
+    }
+
+    pub(super) fn address(&self, port: u16) -> SocketAddr {
+        let ip: IpAddr = if self.ipv6 {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        };
+        SocketAddr::new(ip, port)
+    }
+
+    fn configuration(
+        &self,
+        home: &Workbench,
+        certificates: Option<&Certificates>,
+        port: u16,
+    ) -> String {
+        let data = home.path("data");
+        let mut text = format!(
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n",
+            data.display()
+        );
+        text.push_str("http:\n  secret: the same for every start\n");
+        let _ = if self.unix_socket {
+            writeln!(
+                text,
+                "  net: unix\n  addr: {}",
+                home.path("registry.sock").display()
+            )
+        } else {
+            writeln!(text, "  addr: '{}'", self.address(port))
+        };
+        if let Some(files) = certificates {
+            let (server, key) = (files.server.display(), files.server_key.display());
+            let _ = writeln!(text, "  tls:\n    certificate: {server}\n    key: {key}");
+            if self.client_certificates {
+                let _ = writeln!(
+                    text,
+                    "    clientcas:\n      - {}",
+                    files.authority.display()
+                );
+            }
+        }
+        if self.accounts {
+            let hash = bcrypt::hash(PASSWORD, BCRYPT_COST).expect("hashing a password");
+            let path = home.file("htpasswd", format!("{USER}:{hash}\n"));
+            let _ = writeln!(
+                text,
+                "auth:\n  htpasswd:\n    realm: Holdfast tests\n    path: {}",
+                path.display()
+            );
+        }
+        text + &self.sections
+    }
+}
