@@ -1,0 +1,4 @@
+//! The fuzz target `reference`; its body is in the library.
+#![cfg_attr(fuzzing, no_main)]
+
+holdfast_fuzz::target!(reference);
