@@ -9,6 +9,8 @@ mod error;
 mod held;
 mod manifests;
 mod policy;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 use std::sync::Arc;
