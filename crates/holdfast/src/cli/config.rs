@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{configuration_error, load};
+use crate::config::Level;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -32,10 +33,16 @@ pub(super) fn run(command: Command) -> ExitCode {
                 for warning in &loaded.warnings {
                     println!("{warning}");
                 }
-                println!(
-                    "the configuration is good, with {} warnings",
-                    loaded.warnings.len()
-                );
+                let count = loaded
+                    .warnings
+                    .iter()
+                    .filter(|warning| warning.level == Level::Warning)
+                    .count();
+                match count {
+                    0 => println!("the configuration is good"),
+                    1 => println!("the configuration is usable, with the warning above"),
+                    _ => println!("the configuration is usable, with the {count} warnings above"),
+                }
                 ExitCode::SUCCESS
             }
             Err(error) => configuration_error(&error),

@@ -173,8 +173,14 @@ fn password(arguments: &Arguments, word: Option<&String>) -> Result<String, Fail
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|error| (1, format!("cannot read {}: {error}", file.display())))
+    std::fs::read_to_string(file).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::NotFound {
+            "; -c creates it"
+        } else {
+            ""
+        };
+        (1, format!("cannot read {}: {error}{hint}", file.display()))
+    })
 }
 
 /// Replaces, adds or removes the user's line; the file changes as a whole or not at all.

@@ -1,6 +1,6 @@
 //! `holdfast serve [config]`: run the registry until a signal ends it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -129,12 +129,19 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
 }
 
 fn banner(config: &Config, listener: &Listener) {
+    // Whole paths: whoever looks for the data later does not know where this was started.
+    let whole = |path: &Path| {
+        std::path::absolute(path)
+            .unwrap_or(path.to_owned())
+            .display()
+            .to_string()
+    };
     let data = match &config.storage.driver {
-        Driver::Filesystem { root_directory } => root_directory.display().to_string(),
+        Driver::Filesystem { root_directory } => whole(root_directory),
         Driver::InMemory => "memory".to_owned(),
     };
     let metadata = match &config.metadata {
-        Metadata::File(path) => path.display().to_string(),
+        Metadata::File(path) => whole(path),
         Metadata::InMemory => "memory".to_owned(),
     };
     tracing::info!(
