@@ -111,7 +111,7 @@ impl App {
         }
         Ok(App {
             operations,
-            access: Access::new(realm, config.access.anonymous_pull),
+            access: Access::new(realm, config.access.anonymous_pull, secret.as_bytes()),
             health: Arc::default(),
             http: http_settings(config),
             access_lines: config.log.access_log,

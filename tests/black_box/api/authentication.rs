@@ -190,9 +190,55 @@ fn anonymous_pull() {
     }
     // Who logs in must learn whether his password is right.
     let base = http.get("/v2/").send();
-    findings.header("/v2/", &base, "WWW-Authenticate", Some(CHALLENGE));
+    let challenge = format!(
+        "Bearer realm=\"{}/auth/token\",service=\"Holdfast tests\"",
+        registry.url()
+    );
+    findings.header("/v2/", &base, "WWW-Authenticate", Some(&challenge));
     findings.error("/v2/", &base, 401, "UNAUTHORIZED");
     findings.status("/v2/ with credentials", &user.get("/v2/").send(), 200);
+    // A token says who asks: nobody, or a user with the right password.
+    let wrong = http.clone().with_password(USER, "wrong");
+    findings.error(
+        "a token for a wrong password",
+        &wrong.get("/auth/token").send(),
+        401,
+        "UNAUTHORIZED",
+    );
+    findings.error(
+        "a token by POST",
+        &http.post("/auth/token").body("").send(),
+        404,
+        "NOT_FOUND",
+    );
+    for (who, client, may_push) in [("nobody", &http, 401), ("a user", &user, 202)] {
+        let answer = client
+            .get("/auth/token?service=x&scope=repository:public/app:pull,push")
+            .send()
+            .expect(200)
+            .json();
+        let bearer = format!("Bearer {}", answer["token"].as_str().expect("a token"));
+        let with_token = |method: &str, target: &str| {
+            http.request(method, target)
+                .header("Authorization", &bearer)
+                .body("")
+                .send()
+        };
+        findings.status(&format!("/v2/ as {who}"), &with_token("GET", "/v2/"), 200);
+        findings.status(&format!("a pull as {who}"), &with_token("GET", &blob), 200);
+        let push = with_token("POST", "/v2/public/app/blobs/uploads/");
+        findings.status(&format!("a push as {who}"), &push, may_push);
+        let forged = format!("{bearer}x");
+        let forged = http.get(&blob).header("Authorization", &forged).send();
+        findings.error(
+            &format!("a forged token as {who}"),
+            &forged,
+            401,
+            "UNAUTHORIZED",
+        );
+    }
+    let nothing = http.clone().with_password("", "").get(&blob).send();
+    findings.status("credentials that are empty", &nothing, 200);
     let put = http
         .put("/v2/public/app/manifests/v2")
         .header("Content-Type", OCI_MANIFEST)

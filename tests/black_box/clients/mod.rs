@@ -3,6 +3,7 @@
 //! Each client runs over plain HTTP and over TLS with accounts; docker, skopeo, podman and curl also with client
 //! certificates. `curl` shows the transports that the others use without saying so.
 
+mod anonymous;
 mod buildah;
 mod containerd;
 mod crane;

@@ -7,22 +7,30 @@
 mod htpasswd;
 mod permission;
 mod remembered;
+mod token;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use holdfast_model::Timestamp;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+
+use crate::clock;
+use token::Tokens;
 
 pub use htpasswd::parse as parse_htpasswd;
 pub(crate) use htpasswd::{BCRYPT_COST, Htpasswd};
 pub use permission::Permission;
 pub(crate) use permission::Scope;
+pub(crate) use token::LIFETIME as TOKEN_LIFETIME;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// Nobody in particular: no credentials came.
     Anonymous,
+    /// Nobody in particular, with a token that says so.
+    Guest,
     /// A user whose credentials were checked.
     User(String),
 }
@@ -31,7 +39,7 @@ impl Caller {
     /// The name for logs.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
-            Caller::Anonymous => None,
+            Caller::Anonymous | Caller::Guest => None,
             Caller::User(name) => Some(name),
         }
     }
@@ -70,16 +78,21 @@ pub enum Realm {
 /// Authentication and authorization.
 pub struct Access {
     realm: Realm,
-    anonymous_pull: bool,
+    /// Where callers without credentials may read: what makes and checks their tokens.
+    tokens: Option<Tokens>,
 }
 
 impl Access {
-    /// `anonymous_pull` lets callers without credentials read.
-    pub fn new(realm: Realm, anonymous_pull: bool) -> Access {
-        Access {
-            realm,
-            anonymous_pull,
-        }
+    /// `anonymous_pull` lets callers without credentials read. Tokens are made under the secret.
+    pub(crate) fn new(realm: Realm, anonymous_pull: bool, secret: &[u8]) -> Access {
+        let users = matches!(realm, Realm::Htpasswd(_));
+        let tokens = (anonymous_pull && users).then(|| Tokens::new(secret));
+        Access { realm, tokens }
+    }
+
+    /// A token for the caller; `None` where tokens mean nothing.
+    pub(crate) fn token(&self, caller: &Caller, now: Timestamp) -> Option<String> {
+        self.tokens.as_ref().map(|tokens| tokens.issue(caller, now))
     }
 
     /// Who sends these headers.
@@ -93,7 +106,16 @@ impl Access {
             Realm::Silly { .. } => Ok(Caller::User("silly".to_owned())),
             Realm::Htpasswd(users) => {
                 let header = header.to_str().map_err(|_| Denial::Unauthorized)?;
+                if let (Some(token), Some(tokens)) = (bearer(header), &self.tokens) {
+                    return tokens
+                        .verify(token, clock::now())
+                        .ok_or(Denial::Unauthorized);
+                }
                 let (name, password) = basic(header).ok_or(Denial::Unauthorized)?;
+                if name.is_empty() && password.is_empty() {
+                    // Some clients say so when they have none.
+                    return Ok(Caller::Anonymous);
+                }
                 if users.verify(&name, &password).await? {
                     Ok(Caller::User(name))
                 } else {
@@ -106,51 +128,79 @@ impl Access {
 
     /// Whether the caller may do this.
     pub fn authorize(&self, caller: &Caller, permission: Permission<'_>) -> Result<()> {
-        // `/v2/` asks for credentials even when pulls do not: without that, `docker login` would accept
-        // any password, and clients would not learn how to log in.
-        let reading = matches!(permission, Permission::Pull(_) | Permission::Catalog);
+        let open = match permission {
+            Permission::Pull(_) | Permission::Catalog => self.tokens.is_some(),
+            // `/v2/` asks everybody for credentials or a token: without that, `docker login` would accept any
+            // password, and clients would not learn how to log in.
+            Permission::LogIn => self.tokens.is_some() && *caller == Caller::Guest,
+            Permission::Push(_) | Permission::Delete(_) => false,
+        };
         match (&self.realm, caller) {
             (Realm::Open, _) | (_, Caller::User(_)) => Ok(()),
-            (_, Caller::Anonymous) if self.anonymous_pull && reading => Ok(()),
-            (_, Caller::Anonymous) => Err(Denial::Unauthorized),
+            _ if open => Ok(()),
+            _ => Err(Denial::Unauthorized),
         }
     }
 
     /// Refuses strangers where the realm knows users and nothing is open to all.
-    pub fn require_somebody(&self, caller: &Caller) -> Result<()> {
+    pub(crate) fn require_somebody(&self, caller: &Caller) -> Result<()> {
         match (&self.realm, caller) {
             (Realm::Open, _) | (_, Caller::User(_)) => Ok(()),
-            (_, Caller::Anonymous) if self.anonymous_pull => Ok(()),
-            (_, Caller::Anonymous) => Err(Denial::Unauthorized),
+            _ if self.tokens.is_some() => Ok(()),
+            _ => Err(Denial::Unauthorized),
         }
     }
 
-    /// The `WWW-Authenticate` of a refusal, for the scope that was wanted; `sent` when credentials came.
-    pub fn challenge(&self, scope: Option<Scope<'_>>, sent: bool) -> String {
-        match &self.realm {
-            Realm::Open => "Basic realm=\"none\"".to_owned(),
-            Realm::Htpasswd(users) => format!("Basic realm={}", quoted(users.realm())),
-            Realm::Silly { realm, service } => {
-                let mut challenge =
-                    format!("Bearer realm={},service={}", quoted(realm), quoted(service));
-                if let Some((kind, name, actions)) = scope {
+    /// The `WWW-Authenticate` of a refusal, for the scope that was wanted; `sent` when credentials came, and
+    /// `token_url` is where this registry gives out tokens.
+    pub(crate) fn challenge(
+        &self,
+        scope: Option<Scope<'_>>,
+        sent: bool,
+        token_url: &str,
+    ) -> String {
+        let (realm, service, error) = match (&self.realm, &self.tokens) {
+            (Realm::Open, _) => return "Basic realm=\"none\"".to_owned(),
+            (Realm::Htpasswd(users), None) => {
+                return format!("Basic realm={}", quoted(users.realm()));
+            }
+            (Realm::Htpasswd(users), Some(_)) => (token_url, users.realm(), "insufficient_scope"),
+            (Realm::Silly { realm, service }, _) => {
+                (realm.as_str(), service.as_str(), "invalid_token")
+            }
+        };
+        let mut challenge = format!("Bearer realm={},service={}", quoted(realm), quoted(service));
+        if let Some((kind, name, actions)) = scope {
+            // Docker merges the actions of one resource by commas; silly, as in Distribution, repeats it.
+            let scope = match &self.realm {
+                Realm::Silly { .. } => {
                     let scopes: Vec<String> = actions
                         .iter()
                         .map(|action| format!("{kind}:{name}:{action}"))
                         .collect();
-                    challenge.push_str(&format!(",scope={}", quoted(&scopes.join(" "))));
+                    scopes.join(" ")
                 }
-                if sent {
-                    challenge.push_str(",error=\"invalid_token\"");
-                }
-                challenge
-            }
+                _ => format!("{kind}:{name}:{}", actions.join(",")),
+            };
+            challenge.push_str(&format!(",scope={}", quoted(&scope)));
         }
+        if sent {
+            challenge.push_str(&format!(",error=\"{error}\""));
+        }
+        challenge
     }
 }
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The token of a Bearer header (RFC 6750).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 /// The name and password of a Basic header (RFC 7617).
@@ -190,42 +240,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn anonymous_reads_do_not_open_the_base() {
-        let silly = Realm::Silly {
-            realm: "r".into(),
-            service: "s".into(),
-        };
-        let access = Access::new(silly, true);
+    #[tokio::test]
+    async fn anonymous_reads_do_not_open_the_base() {
+        let directory = tempfile::tempdir().unwrap();
+        let users = Htpasswd::open("r".into(), directory.path().join("htpasswd")).unwrap();
+        let access = Access::new(Realm::Htpasswd(Box::new(users)), true, b"secret");
         let name = "a".parse().unwrap();
+        for caller in [Caller::Anonymous, Caller::Guest] {
+            for permission in [Permission::Pull(&name), Permission::Catalog] {
+                assert!(
+                    access.authorize(&caller, permission).is_ok(),
+                    "{permission:?}"
+                );
+            }
+            for permission in [Permission::Push(&name), Permission::Delete(&name)] {
+                assert!(
+                    access.authorize(&caller, permission).is_err(),
+                    "{permission:?}"
+                );
+            }
+        }
         assert!(
             access
-                .authorize(&Caller::Anonymous, Permission::Pull(&name))
-                .is_ok()
+                .authorize(&Caller::Anonymous, Permission::LogIn)
+                .is_err()
         );
-        for permission in [
-            Permission::LogIn,
-            Permission::Push(&name),
-            Permission::Delete(&name),
-        ] {
-            assert!(
-                access.authorize(&Caller::Anonymous, permission).is_err(),
-                "{permission:?}"
-            );
-        }
+        assert!(access.authorize(&Caller::Guest, Permission::LogIn).is_ok());
+        assert_eq!(
+            access.challenge(
+                Permission::Push(&name).scope(),
+                false,
+                "http://x/auth/token"
+            ),
+            "Bearer realm=\"http://x/auth/token\",service=\"r\",scope=\"repository:a:pull,push\""
+        );
     }
 
     #[test]
     fn challenges_are_quoted() {
-        let access = Access::new(
-            Realm::Silly {
-                realm: "a\"b".into(),
-                service: "s".into(),
-            },
-            false,
-        );
+        let silly = Realm::Silly {
+            realm: "a\"b".into(),
+            service: "s".into(),
+        };
+        let access = Access::new(silly, false, b"secret");
         assert_eq!(
-            access.challenge(Some(("repository", "x/y", &["pull", "push"])), true),
+            access.challenge(Some(("repository", "x/y", &["pull", "push"])), true, ""),
             "Bearer realm=\"a\\\"b\",service=\"s\",scope=\"repository:x/y:pull repository:x/y:push\",error=\"invalid_token\""
         );
     }

@@ -477,6 +477,11 @@ pub(super) fn unavailable(why: impl Into<String>) -> Error {
     )
 }
 
+/// `503` while too many passwords are being checked.
+pub(super) fn busy() -> Error {
+    unavailable("too many passwords are being checked").header(RETRY_AFTER, "1")
+}
+
 /// `500` for what the log alone explains.
 pub(super) fn inside() -> Error {
     Error::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, None)

@@ -19,16 +19,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
-    RETRY_AFTER,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, CONTROLS};
 
-use crate::access::{Denial, Permission};
+use crate::access::{Denial, Permission, TOKEN_LIFETIME};
 use crate::app::App;
-use crate::random;
+use crate::{clock, random};
 use body::Body;
 use error::Error;
 use router::RouteError;
@@ -45,6 +44,9 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'`')
     .add(b'{')
     .add(b'}');
+
+/// Where tokens are given out, below the prefix.
+const TOKEN_PATH: &str = "/auth/token";
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -147,13 +149,16 @@ async fn respond(
             .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         return Ok(response);
     }
+    if path.strip_prefix(app.http.prefix.as_str()) == Some(TOKEN_PATH) {
+        return token(app, parts).await;
+    }
     let api = app.http.api_path(path).ok_or(RouteError::NotFound)?;
     if parts.method == Method::OPTIONS {
         return preflight(app, api);
     }
     // Who asks is settled before what he asks is judged, so that a stranger learns nothing from errors.
     let refuse =
-        |denial, permission: Option<Permission<'_>>| refusal(app, parts, denial, permission);
+        |denial, permission: Option<Permission<'_>>| refusal(app, peer, parts, denial, permission);
     let caller = app
         .access
         .authenticate(&parts.headers)
@@ -256,16 +261,58 @@ fn preflight(app: &App, api: &str) -> Result<Response<Body>, Error> {
     Ok(response)
 }
 
-/// `401` with the challenge of the realm in use, or `503` when the realm itself fails.
-fn refusal(app: &App, parts: &Parts, denial: Denial, permission: Option<Permission<'_>>) -> Error {
-    match denial {
-        Denial::Unavailable => {
-            error::unavailable("too many passwords are being checked").header(RETRY_AFTER, "1")
+/// `GET <prefix>/auth/token`: a token that says who asks, for clients that want one before they try.
+///
+/// Only GET: to any other method the answer is 404, which makes clients of OAuth ask by GET. What the client
+/// says it will do (`scope`) does not matter, since each request is judged by itself.
+async fn token(app: &App, parts: &Parts) -> Result<Response<Body>, Error> {
+    if parts.method != Method::GET {
+        return Err(RouteError::NotFound.into());
+    }
+    let caller = match app.access.authenticate(&parts.headers).await {
+        Ok(caller) => caller,
+        Err(Denial::Unauthorized) => {
+            return Err(error::unauthorized("Basic realm=\"token\"", None));
         }
+        Err(Denial::Unavailable) => return Err(error::busy()),
+    };
+    let now = clock::now();
+    let token = app.access.token(&caller, now).ok_or(RouteError::NotFound)?;
+    let issued = chrono::DateTime::from_timestamp_micros(now.as_micros()).unwrap_or_default();
+    let answer = serde_json::json!({
+        "token": token,
+        "access_token": token,
+        "expires_in": TOKEN_LIFETIME.as_secs(),
+        "issued_at": issued.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    });
+    let mut response = Response::new(Body::full(Bytes::from(answer.to_string())));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `401` with the challenge of the realm in use, or `503` when the realm itself fails.
+fn refusal(
+    app: &App,
+    peer: Peer,
+    parts: &Parts,
+    denial: Denial,
+    permission: Option<Permission<'_>>,
+) -> Error {
+    match denial {
+        Denial::Unavailable => error::busy(),
         Denial::Unauthorized => {
             let scope = permission.as_ref().and_then(Permission::scope);
             let sent = parts.headers.contains_key(AUTHORIZATION);
-            error::unauthorized(&app.access.challenge(scope, sent), scope)
+            let token_url = format!(
+                "{}{TOKEN_PATH}",
+                origin::absolute(&app.http, peer, &parts.headers)
+            );
+            error::unauthorized(&app.access.challenge(scope, sent, &token_url), scope)
         }
     }
 }

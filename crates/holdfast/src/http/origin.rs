@@ -17,10 +17,18 @@ pub(super) fn base(settings: &HttpSettings, peer: Peer, headers: &HeaderMap) -> 
     if let Some(host) = &settings.host {
         return host.clone();
     }
-    let prefix = &settings.prefix;
     if settings.relative_urls {
-        return prefix.clone();
+        return settings.prefix.clone();
     }
+    absolute(settings, peer, headers)
+}
+
+/// The same where only a whole URL will do, as far as the request tells.
+pub(super) fn absolute(settings: &HttpSettings, peer: Peer, headers: &HeaderMap) -> String {
+    if let Some(host) = &settings.host {
+        return host.clone();
+    }
+    let prefix = &settings.prefix;
     let (scheme, host) = origin(peer, headers);
     match host {
         Some(host) => format!("{scheme}://{host}{prefix}"),
