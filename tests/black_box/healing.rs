@@ -33,12 +33,20 @@ fn a_push_replaces_content_that_is_missing_or_cut_short() {
         }
         let broken = http.get(&url("heal/first")).send().expect(502).json();
         assert_eq!(broken["errors"][0]["code"], "UNKNOWN", "{damage}");
+        // Clients ask before they push; what a pull found broken must not look present to them.
+        let _ = http.head(&url("heal/first")).send().expect(404);
+        let mount = format!(
+            "/v2/heal/mounted/blobs/uploads/?mount={}&from=heal/first",
+            blob.digest
+        );
+        let _ = http.post(&mount).body("").send().expect(202);
 
         http.push_blob("heal/second", &blob);
         for repository in ["heal/first", "heal/second"] {
             let stored = http.get(&url(repository)).send().expect(200);
             assert_eq!(stored.body, blob.bytes, "{damage} in {repository}");
         }
+        let _ = http.head(&url("heal/first")).send().expect(200);
         // Healed content is ordinary content: it can be pushed, used and pulled like any other.
         http.push_blob("heal/third", &blob);
         assert_eq!(

@@ -63,7 +63,7 @@ fn apply(connection: &mut Connection, migrations: &[Migration], now: Timestamp) 
         .map_err(failure)?;
         tx.commit().map_err(failure)?;
         tracing::info!(
-            version = migration.version,
+            schema = migration.version,
             name = migration.name,
             "metadata schema updated"
         );

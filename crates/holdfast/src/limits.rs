@@ -23,7 +23,7 @@ pub(crate) fn raise_open_files(max_connections: &mut usize) {
     };
     let fit = usize::try_from(open - open / KEPT_PART).unwrap_or(usize::MAX);
     if fit < *max_connections {
-        tracing::warn!(
+        tracing::info!(
             open_files = open,
             connections = fit,
             "http.maxconnections is lowered to what the limit of open files allows"

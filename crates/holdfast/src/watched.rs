@@ -41,8 +41,9 @@ impl<T> Watched<T> {
         load: impl Fn() -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Watched<T>, String> {
         // Looked at before reading: a change in between is then seen as one.
-        let versions = versions(&files).map_err(|error| format!("{}: {error}", names(&files)))?;
+        let found = versions(&files);
         let value = Arc::new(load()?);
+        let versions = found.map_err(|error| format!("{}: {error}", names(&files)))?;
         let state = Mutex::new(State {
             value,
             versions,

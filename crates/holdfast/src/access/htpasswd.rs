@@ -138,6 +138,9 @@ fn load(path: &Path) -> io::Result<Users> {
     for (line, reason) in refused {
         tracing::warn!(path = %path.display(), line, reason, "a line of the htpasswd file is skipped");
     }
+    if users.is_empty() {
+        tracing::warn!(path = %path.display(), "the htpasswd file has no user: nobody can log in");
+    }
     let strongest = users
         .values()
         .map(|hash| cost(hash))

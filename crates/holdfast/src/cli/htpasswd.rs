@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -155,7 +156,9 @@ fn password(arguments: &Arguments, word: Option<&String>) -> Result<String, Fail
         text.trim_end_matches(['\n', '\r']).to_owned()
     } else {
         let ask = |prompt: &str| {
-            rpassword::prompt_password(prompt).map_err(|error| (1, error.to_string()))
+            rpassword::prompt_password(prompt).map_err(|error| {
+            (1, format!("cannot ask for the password: {error}; use -i to read it from standard input, or -b"))
+        })
         };
         let first = ask("New password: ")?;
         if !arguments.verify && ask("Re-type new password: ")? != first {
@@ -210,18 +213,23 @@ fn rewrite(file: &Path, name: &str, line: Option<&str>, create: bool) -> Result<
         _ => {}
     }
     let failed = |error: std::io::Error| (1, format!("cannot write {}: {error}", file.display()));
-    let directory = file
+    // Through a link to the file itself, which must stay a link.
+    let target = std::fs::canonicalize(file).unwrap_or(file.to_owned());
+    let directory = target
         .parent()
         .filter(|path| !path.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     std::io::Write::write_all(&mut temporary, new.as_bytes()).map_err(failed)?;
-    if let Ok(metadata) = std::fs::metadata(file) {
+    // The server reads it as another user: owner and mode stay as they were.
+    if let Ok(metadata) = std::fs::metadata(&target) {
         std::fs::set_permissions(temporary.path(), metadata.permissions()).map_err(failed)?;
+        std::os::unix::fs::chown(temporary.path(), Some(metadata.uid()), Some(metadata.gid()))
+            .map_err(failed)?;
     }
     temporary.as_file().sync_all().map_err(failed)?;
     temporary
-        .persist(file)
+        .persist(&target)
         .map_err(|error| failed(error.error))?;
     Ok(())
 }

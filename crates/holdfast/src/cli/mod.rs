@@ -128,8 +128,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Three words, the first the name as called, as scripts written for Distribution expect.
 fn version(called: &str) -> ExitCode {
-    println!("{called} holdfast {}", crate::VERSION);
-    ExitCode::SUCCESS
+    say(&format!("{called} holdfast {}\n", crate::VERSION))
+}
+
+/// Prints on stdout. A reader that has gone away, as `head` does, is no failure.
+fn say(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Loads the configuration that an argument or the environment names; the embedded default without either,

@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::{configuration_error, load};
 use crate::app::App;
-use crate::config::{self, Config, Driver, Loaded, LogLevel, Metadata};
+use crate::config::{self, Auth, Config, Driver, Listen, Loaded, LogLevel, Metadata};
 use crate::edge::{Edge, Listener, serve_debug};
 use crate::error_chain::attempt;
 use crate::{health, jobs, limits, log};
@@ -87,6 +87,9 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
         tokio::spawn(serve_debug(listener, Arc::clone(&app.health), stop.clone()));
     }
     banner(&config, &listener);
+    if config.auth == Auth::None && reachable(&config.http.listen) {
+        tracing::warn!("no auth is configured: whoever reaches this address may push and delete");
+    }
 
     let drain = config.http.drain_timeout;
     let cut = CancellationToken::new();
@@ -126,6 +129,14 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Whether other machines may be able to reach it, as far as the configuration tells.
+fn reachable(listen: &Listen) -> bool {
+    match listen {
+        Listen::Tcp(address) => !address.is_loopback(),
+        Listen::Unix(_) => false,
+    }
 }
 
 fn banner(config: &Config, listener: &Listener) {

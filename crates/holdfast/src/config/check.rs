@@ -11,6 +11,19 @@ use super::keys::{Branch, Kind, Status, tree};
 use super::problem::{Level, MAX_LISTED, Problem, Warning};
 use super::spelling;
 
+/// Whether an unknown key stands where a misspelt one would leave the registry open: among those of logins
+/// and encryption, or with a hint that one of them was meant.
+pub(super) fn guards(path: &str, hint: &str) -> bool {
+    let within = |section: &str| {
+        path == section
+            || path
+                .strip_prefix(section)
+                .is_some_and(|rest| rest.starts_with('.'))
+    };
+    let meant = |key: &str| hint.ends_with(&format!("did you mean {key}?"));
+    within("auth") || within("http.tls") || meant("auth") || meant("http.tls")
+}
+
 /// What the walk found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -85,6 +98,13 @@ impl Findings {
                     } else {
                         String::new()
                     };
+                    if guards(path, &hint) {
+                        let text = format!(
+                            "is not a known key{hint}; here that could leave the registry open"
+                        );
+                        self.problem(&pair.at, &shown_key(&shown), text);
+                        continue;
+                    }
                     let text = format!(
                         "{} is not a known key and has no effect{hint}",
                         shown_key(&shown)

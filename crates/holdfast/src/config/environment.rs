@@ -10,7 +10,7 @@
 //! (`log.fields`) an underscore in the name belongs to the key.
 
 use super::aliases::{self, ONE_OF};
-use super::check::join;
+use super::check::{guards, join};
 use super::document::{Location, Map, Node, Pair, Value};
 use super::keys::{Branch, Kind, tree};
 use super::problem::{Problem, Warning};
@@ -107,8 +107,7 @@ impl Place<'_> {
         if let Some(wildcard) = branch.wildcard.as_deref() {
             return self.apply_to_free_key(node, wildcard, words);
         }
-        self.unrecognized(word, branch);
-        Ok(())
+        self.unrecognized(word, branch)
     }
 
     /// Below a list the next word is an index; one past the end appends.
@@ -120,8 +119,7 @@ impl Place<'_> {
         rest: &[&str],
     ) -> Result<(), String> {
         let Ok(index) = word.parse::<usize>() else {
-            self.unrecognized(word, item);
-            return Ok(());
+            return self.unrecognized(word, item);
         };
         let Some(items) = node.list_mut() else {
             return Err(self.not_a(node, "list"));
@@ -219,10 +217,16 @@ impl Place<'_> {
         )
     }
 
-    fn unrecognized(&mut self, word: &str, branch: &Branch) {
+    fn unrecognized(&mut self, word: &str, branch: &Branch) -> Result<(), String> {
         let hint = spelling::hint(word, branch, &self.shown);
+        if guards(&self.shown, &hint) {
+            return Err(format!(
+                "is not recognized{hint}; here that could leave the registry open"
+            ));
+        }
         let text = format!("is not recognized and has no effect{hint}");
         self.warnings.push(Warning::new(&self.variable.at, text));
+        Ok(())
     }
 }
 

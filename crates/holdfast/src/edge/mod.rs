@@ -216,8 +216,8 @@ impl Edge {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.speak(stream, http2, peer, watcher).await;
             }
-            Ok(Err(error)) => tracing::info!(peer = ?peer.address, %error, "TLS handshake failed"),
-            Err(_) => tracing::info!(peer = ?peer.address, "TLS handshake took too long"),
+            Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
         }
     }
 
@@ -265,7 +265,7 @@ impl Edge {
                 .await
         };
         if let Err(error) = ended {
-            tracing::debug!(peer = ?peer.address, %error, "the connection ended with an error");
+            tracing::debug!(%peer, %error, "the connection ended with an error");
         }
     }
 }

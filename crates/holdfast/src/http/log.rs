@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use http::Response;
 use http::header::{CONTENT_TYPE, HOST, REFERER, USER_AGENT};
 use http::request::Parts;
-use http::{Response, StatusCode};
 use tracing::Level;
 
 use super::body::Body;
@@ -47,10 +47,8 @@ pub(super) struct Line<'a> {
 /// Logs a request, and writes its access line.
 pub(super) fn request(line: &Line<'_>) {
     let (headers, outcome) = (&line.parts.headers, line.outcome);
-    // A 401 is how clients learn to log in.
-    let status = line.response.status();
-    let failed = status.is_client_error() || status.is_server_error();
-    let failed = failed && status != StatusCode::UNAUTHORIZED;
+    // What a client does wrong is no trouble of the server: a HEAD of an absent blob begins every push.
+    let failed = line.response.status().is_server_error();
     let wanted = if failed {
         tracing::enabled!(Level::ERROR)
     } else {
@@ -89,6 +87,8 @@ pub(super) fn request(line: &Line<'_>) {
     }
     if failed {
         write!(error, "response completed with error");
+    } else if outcome.error.is_some() {
+        write!(info, "response completed with error");
     } else {
         write!(info, "response completed");
     }

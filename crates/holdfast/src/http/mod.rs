@@ -12,6 +12,7 @@ mod origin;
 pub mod router;
 mod v2;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +59,15 @@ pub(crate) struct Peer {
     pub(crate) address: Option<SocketAddr>,
     /// The connection is encrypted.
     pub(crate) tls: bool,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("@"),
+        }
+    }
 }
 
 /// Answers one request.

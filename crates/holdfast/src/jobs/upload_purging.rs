@@ -10,7 +10,11 @@ use crate::error_chain::chain;
 use crate::operations::Operations;
 
 pub(super) async fn run(operations: Operations, purging: UploadPurging, stop: CancellationToken) {
-    tracing::info!(interval = ?purging.interval, age = ?purging.age, "abandoned uploads are purged");
+    tracing::info!(
+        "upload sessions that nobody touches for {:?} are purged, looked for every {:?}",
+        purging.age,
+        purging.interval
+    );
     loop {
         match operations.purge_uploads(purging.dry_run).await {
             Ok(0) => {}

@@ -17,6 +17,18 @@ impl Operations {
         blob.ok_or(Error::BlobUnknown(*digest))
     }
 
+    /// The same for those who may leave out a push when it is there.
+    pub(crate) async fn pushed_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Blob> {
+        if self.broken.contains(digest) {
+            return Err(Error::BlobUnknown(*digest));
+        }
+        self.blob(repository, digest).await
+    }
+
     /// Opens the bytes of a blob.
     ///
     /// Stored bytes of another length than recorded are an error here, before a header goes out.
@@ -29,15 +41,23 @@ impl Operations {
             .storage_key
             .parse()
             .map_err(|_| Error::KeyDamaged(*digest))?;
-        let reader = self.store.open(&key).await?;
-        if reader.size() != blob.size {
-            return Err(Error::Storage(StorageError::Truncated {
+        let opened = match self.store.open(&key).await {
+            Ok(reader) if reader.size() == blob.size => Ok(reader),
+            Ok(reader) => Err(StorageError::Truncated {
                 key,
                 size: blob.size,
                 end: reader.size(),
-            }));
+            }),
+            Err(error) => Err(error),
+        };
+        match &opened {
+            Ok(_) => self.broken.remove(digest),
+            Err(StorageError::NotFound(_) | StorageError::Truncated { .. }) => {
+                self.broken.insert(*digest)
+            }
+            Err(_) => {}
         }
-        Ok(reader)
+        Ok(opened?)
     }
 
     /// Some repositories that have the blob, for a mount without a source.
@@ -61,6 +81,9 @@ impl Operations {
         digest: &Digest,
     ) -> Result<bool> {
         self.writable()?;
+        if self.broken.contains(digest) {
+            return Ok(false);
+        }
         Ok(self
             .metadata
             .mount_blob(from, repository, digest, clock::now())

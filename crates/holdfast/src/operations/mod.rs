@@ -5,6 +5,7 @@
 //! returns success has made its effect durable (V1).
 
 mod blobs;
+mod broken;
 mod error;
 mod held;
 mod manifests;
@@ -23,6 +24,7 @@ use holdfast_model::{Digest, UploadId};
 use holdfast_storage::BlobStore;
 
 use crate::config::Validation;
+use broken::Broken;
 use held::Held;
 
 pub(crate) use error::Error;
@@ -61,6 +63,7 @@ pub(crate) struct Operations {
     rules: Arc<Rules>,
     sessions: Held<UploadId>,
     publishers: Held<Digest>,
+    broken: Broken,
 }
 
 impl Operations {
@@ -72,6 +75,7 @@ impl Operations {
             rules: Arc::new(rules),
             sessions: Held::default(),
             publishers: Held::default(),
+            broken: Broken::default(),
         }
     }
 

@@ -198,6 +198,7 @@ impl Operations {
             .await;
         match replaced {
             Ok(true) => {
+                self.broken.remove(digest);
                 tracing::warn!(%digest, %broken, "stored content was missing or cut short; a push has replaced it");
                 self.store.delete(std::slice::from_ref(broken)).await?;
                 self.metadata.object_deleted(broken.as_str()).await?;

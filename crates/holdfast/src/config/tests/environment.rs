@@ -238,7 +238,7 @@ fn what_nobody_knows_is_a_warning() {
         "REGISTRY_PORT_5000_TCP_ADDR",
         "REGISTRY_",
         "REGISTRY__",
-        "REGISTRY_HTTP_TLS_FOO",
+        "REGISTRY_HTTP_FOO",
         "REGISTRY_LOG_LEVEL_DEEPER",
         "REGISTRY_LOG_HOOKS_FIRST_TYPE",
         "REGISTRY_STORAGE_PORT",

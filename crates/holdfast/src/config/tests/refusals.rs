@@ -114,6 +114,34 @@ fn what_would_be_missed_dangerously_is_refused() {
 }
 
 #[test]
+fn a_typo_that_would_leave_the_registry_open_is_refused() {
+    for lines in [
+        "athu: {htpasswd: {realm: r, path: /x}}",
+        "auht: none",
+        "auth: {htpasswd: {realm: r, path: /x, pth: /y}}",
+        "http: {addr: ':1', tls: {certifcate: /x, keey: /y}}",
+        "http: {addr: ':1', tsl: {certificate: /x, key: /y}}",
+    ] {
+        let text = appended(lines);
+        assert!(
+            text.contains("could leave the registry open"),
+            "{lines}: {text}"
+        );
+    }
+    for variable in [
+        "REGISTRY_HTTP_TLS_CERT",
+        "REGISTRY_AUHT",
+        "REGISTRY_ATHU_HTPASSWD_PATH",
+    ] {
+        let text = refusal(BASE, &[(variable, "/x")]);
+        assert!(
+            text.contains("could leave the registry open"),
+            "{variable}: {text}"
+        );
+    }
+}
+
+#[test]
 fn each_error_has_its_place() {
     for (keys, message) in [
         (

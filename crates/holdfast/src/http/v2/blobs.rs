@@ -30,7 +30,11 @@ pub(super) async fn pull(
     let operations = &exchange.app.operations;
     let headers = &exchange.parts.headers;
     // From metadata alone: a HEAD touches no file, and neither does a refusal.
-    let blob = operations.blob(repository, digest).await?;
+    let blob = if exchange.parts.method == Method::HEAD {
+        operations.pushed_blob(repository, digest).await?
+    } else {
+        operations.blob(repository, digest).await?
+    };
     let name = digest.to_string();
     if conditions::failed(headers, &name) {
         return Err(error::precondition_failed(digest));
