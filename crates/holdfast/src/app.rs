@@ -79,6 +79,11 @@ impl App {
                 .await
                 .map_err(|error| attempt("cannot keep the upload secret", &error))?,
         };
+        // Never `http.secret`: copied configurations carry secrets that everybody knows, and this one makes users.
+        let token_secret = metadata
+            .get_or_insert_setting("access.tokensecret", &random::hex::<32>())
+            .await
+            .map_err(|error| attempt("cannot keep the token secret", &error))?;
         let realm = match &config.auth {
             Auth::None => Realm::Open,
             Auth::Htpasswd { realm, path } => {
@@ -111,7 +116,7 @@ impl App {
         }
         Ok(App {
             operations,
-            access: Access::new(realm, config.access.anonymous_pull, secret.as_bytes()),
+            access: Access::new(realm, config.access.anonymous_pull, token_secret.as_bytes()),
             health: Arc::default(),
             http: http_settings(config),
             access_lines: config.log.access_log,

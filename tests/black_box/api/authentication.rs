@@ -237,6 +237,36 @@ fn anonymous_pull() {
             "UNAUTHORIZED",
         );
     }
+    // Tokens are not made under http.secret, which copied configurations share: this one has the same.
+    let other = Registry::builder()
+        .accounts()
+        .section("access:\n  anonymouspull: true")
+        .start();
+    let answer = other
+        .http()
+        .with_password(USER, PASSWORD)
+        .get("/auth/token")
+        .send()
+        .expect(200)
+        .json();
+    let bearer = format!("Bearer {}", answer["token"].as_str().expect("a token"));
+    let foreign = http.get(&blob).header("Authorization", &bearer).send();
+    findings.error("a token of another registry", &foreign, 401, "UNAUTHORIZED");
+    // A token ends with its user, long before its time.
+    let answer = user.get("/auth/token").send().expect(200).json();
+    let bearer = format!("Bearer {}", answer["token"].as_str().expect("a token"));
+    let users = std::fs::read(registry.password_file()).expect("reading the password file");
+    let status = || {
+        http.get(&blob)
+            .header("Authorization", &bearer)
+            .send()
+            .status
+    };
+    findings.check(status() == 200, || "a fresh token is refused".into());
+    std::fs::write(registry.password_file(), "# nobody\n").expect("removing all users");
+    eventually("the token of a removed user is refused", || status() == 401);
+    std::fs::write(registry.password_file(), users).expect("bringing the user back");
+    eventually("the user is known again", || status() == 200);
     let nothing = http.clone().with_password("", "").get(&blob).send();
     findings.status("credentials that are empty", &nothing, 200);
     let put = http

@@ -81,6 +81,11 @@ impl Htpasswd {
         &self.realm
     }
 
+    /// Whether the file has this user now.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.users.get().hashes.contains_key(name)
+    }
+
     /// Whether this is a user of the file with his password.
     pub async fn verify(&self, name: &str, password: &str) -> Result<bool> {
         let users = self.users.get();

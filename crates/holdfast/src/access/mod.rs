@@ -83,7 +83,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// `anonymous_pull` lets callers without credentials read. Tokens are made under the secret.
+    /// `anonymous_pull` lets callers without credentials read. Tokens are made under the secret, which must
+    /// be known to this registry alone.
     pub(crate) fn new(realm: Realm, anonymous_pull: bool, secret: &[u8]) -> Access {
         let users = matches!(realm, Realm::Htpasswd(_));
         let tokens = (anonymous_pull && users).then(|| Tokens::new(secret));
@@ -107,9 +108,13 @@ impl Access {
             Realm::Htpasswd(users) => {
                 let header = header.to_str().map_err(|_| Denial::Unauthorized)?;
                 if let (Some(token), Some(tokens)) = (bearer(header), &self.tokens) {
-                    return tokens
-                        .verify(token, clock::now())
-                        .ok_or(Denial::Unauthorized);
+                    return match tokens.verify(token, clock::now()) {
+                        // A token ends with its user.
+                        Some(Caller::User(name)) if !users.knows(&name) => {
+                            Err(Denial::Unauthorized)
+                        }
+                        verified => verified.ok_or(Denial::Unauthorized),
+                    };
                 }
                 let (name, password) = basic(header).ok_or(Denial::Unauthorized)?;
                 if name.is_empty() && password.is_empty() {

@@ -26,7 +26,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Nodes that serve one name must share the secret.
+    /// Nodes that serve one name must share the secret, and nobody else may know it: it makes users.
     pub(super) fn new(secret: &[u8]) -> Tokens {
         let mut key = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
         key.update(b"holdfast access token 1\0");
