@@ -6,6 +6,9 @@
 //! Invariant: the caller never reuses a key after asking for its deletion (invariant V3), so no
 //! driver needs to order a deletion against a later commit of the same key.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
@@ -115,6 +118,26 @@ pub trait BlobReader: Send + Sync {
     ///
     /// An object that turns out shorter than its size is [`Error::Truncated`](crate::Error::Truncated).
     async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes>;
+
+    /// The file that holds the bytes from `offset` on, at most `max` of them, if they are in memory, so
+    /// that the kernel can send them without a copy and without waiting for a disk.
+    ///
+    /// `None` when the next bytes are not in memory, or are not in a file; [`read_at`](Self::read_at)
+    /// always works.
+    fn in_memory(&self, _offset: u64, _max: u64) -> Option<FileRange> {
+        None
+    }
+}
+
+/// Bytes of an open file; at least one.
+#[derive(Clone, Debug)]
+pub struct FileRange {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// How many there are.
+    pub length: u64,
 }
 
 /// How far an upload has come: what a caller records between two requests.

@@ -20,7 +20,7 @@ pub mod faulty;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
-pub use blob_store::{BlobReader, BlobStore, Progress, READ_CHUNK_BYTES, UploadWriter};
+pub use blob_store::{BlobReader, BlobStore, FileRange, Progress, READ_CHUNK_BYTES, UploadWriter};
 pub use error::{Error, Result};
 pub use filesystem::Filesystem;
 pub use memory::Memory;

@@ -200,6 +200,52 @@ fn several_ranges() {
     findings.header("HEAD", &head, "Content-Length", Some(&length));
 }
 
+/// Bytes of large blobs go from file to socket in pieces of 4 MiB at most, in turns of 256 KiB.
+#[test]
+fn parts_of_a_large_blob() {
+    const LENGTH: usize = 9 * 1024 * 1024 + 4321;
+    const PIECE: usize = 4 * 1024 * 1024;
+    let (registry, mut findings) = (registry(), Findings::new());
+    let http = registry.http();
+    let blob = blob(235, LENGTH);
+    http.push_blob("ranges/large", &blob);
+    let target = url("ranges/large", &blob);
+    let whole = http.get(&target).send();
+    findings.status("the whole", &whole, 200);
+    findings.check(whole.body == blob.bytes, || "other bytes".into());
+    let ranges = [
+        0..65_535,
+        0..65_536,
+        1..65_538,
+        PIECE - 1..PIECE + 1,
+        5..PIECE + 5,
+        5..PIECE + 6,
+        PIECE..2 * PIECE,
+        3..LENGTH,
+        LENGTH - 70_000..LENGTH,
+    ];
+    for range in &ranges {
+        let header = format!("bytes={}-{}", range.start, range.end - 1);
+        let answer = http.get(&target).header("Range", &header).send();
+        findings.status(&header, &answer, 206);
+        findings.check(answer.body == blob.bytes[range.clone()], || {
+            format!("{header}: other bytes")
+        });
+    }
+    let header = format!("bytes=1-100000,{PIECE}-{},-200000", 2 * PIECE);
+    let answer = http.get(&target).header("Range", &header).send();
+    let found = parts(&answer).unwrap_or_default();
+    let expected = [1..100_001, PIECE..2 * PIECE + 1, LENGTH - 200_000..LENGTH];
+    findings.check(found.len() == expected.len(), || {
+        format!("{header}: {} parts", found.len())
+    });
+    for ((name, bytes), range) in found.iter().zip(expected) {
+        findings.check(*bytes == blob.bytes[range], || {
+            format!("{name}: other bytes")
+        });
+    }
+}
+
 #[test]
 fn conditions() {
     let (registry, mut findings) = (registry(), Findings::new());

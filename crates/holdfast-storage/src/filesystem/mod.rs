@@ -33,6 +33,7 @@ mod directories;
 mod lease;
 mod lock;
 mod object;
+mod open_files;
 mod paths;
 mod probe;
 mod reader;
@@ -53,6 +54,7 @@ use self::buffer_pool::BufferPool;
 use self::directories::Directories;
 use self::lease::Leases;
 use self::lock::StoreLock;
+use self::open_files::OpenFiles;
 use self::paths::Paths;
 use self::reader::InlineReads;
 use crate::{
@@ -70,6 +72,10 @@ const READ_BUFFERS_KEPT: usize = 64;
 const WRITE_JOBS: usize = 64;
 /// Disk jobs of downloads at once.
 const READ_JOBS: usize = 64;
+/// Most files kept open for the next pull; fewer where the system allows few.
+const OPEN_FILES: u64 = 1024;
+/// One descriptor in so many may be such a file.
+const OPEN_FILES_PART: u64 = 8;
 
 /// A store in a directory.
 #[derive(Debug)]
@@ -90,6 +96,14 @@ struct Shared {
     writes: Blocking,
     reads: Blocking,
     inline_reads: InlineReads,
+    open_files: OpenFiles,
+}
+
+/// How many files are kept open for the next pull.
+fn open_files() -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let part = allowed.map_or(OPEN_FILES, |allowed| allowed / OPEN_FILES_PART);
+    usize::try_from(part.min(OPEN_FILES)).expect("a thousand fits")
 }
 
 impl Filesystem {
@@ -132,6 +146,7 @@ impl Filesystem {
                 writes: Blocking::new(WRITE_JOBS),
                 reads: Blocking::new(READ_JOBS),
                 inline_reads,
+                open_files: OpenFiles::new(open_files()),
             }),
             probing: Arc::default(),
         }))

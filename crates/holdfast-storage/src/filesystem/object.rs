@@ -29,7 +29,11 @@ pub(super) fn commit(
         // A finished upload that waited for a restart of the machine was synced before it.
         for staged in [shared.paths.upload(id), shared.paths.unverified_upload(id)] {
             match fs::rename(&staged, &object) {
-                Ok(()) => return shared.directories.sync_entry(directory),
+                Ok(()) => {
+                    // What was there is replaced.
+                    shared.open_files.forget(key);
+                    return shared.directories.sync_entry(directory);
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::at("commit", &object)(error)),
             }
@@ -58,7 +62,7 @@ pub(super) fn uncommit(
 ) -> Result<()> {
     let object = shared.paths.object(key);
     match fs::rename(&object, shared.paths.upload(id)) {
-        Ok(()) => {}
+        Ok(()) => shared.open_files.forget(key),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::NotFound(key.clone()));
         }
@@ -117,7 +121,7 @@ pub(super) fn delete(shared: &Shared, keys: &[StorageKey]) -> Result<()> {
     for key in keys {
         let object = shared.paths.object(key);
         match fs::remove_file(&object) {
-            Ok(()) => {}
+            Ok(()) => shared.open_files.forget(key),
             Err(error) if error.kind() == io::ErrorKind::NotFound => some_absent = true,
             Err(error) => return Err(Error::at("delete", &object)(error)),
         }

@@ -3,6 +3,9 @@
 //! `preadv2(RWF_NOWAIT)` copies what is cached and never waits for the disk; `openat2` with
 //! `RESOLVE_CACHED` does the same for the path. Both save the way to another thread and back, which
 //! costs more than the work itself for a small blob and a third of the throughput for a large one.
+//!
+//! Files stay open for the next pull (`open_files.rs`), and whoever can send a file without copying it
+//! asks [`in_memory`](BlobReader::in_memory) first, so that no thread sleeps on the disk for it.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -18,13 +21,17 @@ use rustix::fs::{Advice, CWD, Mode, OFlags, ResolveFlags, fadvise, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::buffer_pool::PooledBuffer;
+use super::open_files::OpenFile;
 use super::{Shared, object};
-use crate::{BlobReader, Error, READ_CHUNK_BYTES, Result, StorageKey};
+use crate::{BlobReader, Error, FileRange, READ_CHUNK_BYTES, Result, StorageKey};
 
 /// Reads up to this size get a buffer of their own size, so that a small blob does not occupy a large one.
 const SMALL_READ_BYTES: usize = 32 * 1024;
 /// What the kernel is asked to fetch beyond a chunk that was not cached.
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+/// How far apart the bytes are that are looked at to tell whether a range is in memory. The kernel reads and
+/// forgets in runs of this order; a hole between two looks costs one wait for the disk, and nothing else.
+const PROBE_BYTES: u64 = 256 * 1024;
 
 /// What this file system and kernel let us do without waiting; learnt once, by trying.
 #[derive(Debug)]
@@ -69,41 +76,43 @@ fn is_local(file_system: u32) -> bool {
 
 pub(super) struct Reader {
     shared: Arc<Shared>,
-    key: StorageKey,
-    file: Arc<File>,
-    size: u64,
+    open: Arc<OpenFile>,
 }
 
 impl Reader {
     pub(super) async fn open(shared: &Arc<Shared>, key: &StorageKey) -> Result<Reader> {
-        let (file, size) = match open_cached(shared, key)? {
-            Some(opened) => opened,
+        let open = match shared.open_files.get(key) {
+            Some(open) => open,
             None => {
-                let (job_shared, key) = (Arc::clone(shared), key.clone());
-                shared
-                    .reads
-                    .run(move || object::open(&job_shared, &key))
-                    .await?
+                let opened = match open_cached(shared, key)? {
+                    Some(opened) => opened,
+                    None => {
+                        let (job_shared, key) = (Arc::clone(shared), key.clone());
+                        shared
+                            .reads
+                            .run(move || object::open(&job_shared, &key))
+                            .await?
+                    }
+                };
+                shared.open_files.keep(key, opened)
             }
         };
         Ok(Reader {
             shared: Arc::clone(shared),
-            key: key.clone(),
-            file: Arc::new(file),
-            size,
+            open,
         })
     }
 
     fn truncated(&self, offset: u64) -> Error {
         Error::Truncated {
-            key: self.key.clone(),
-            size: self.size,
+            key: self.open.key.clone(),
+            size: self.open.size,
             end: offset,
         }
     }
 
     fn unreadable(&self, error: io::Error) -> Error {
-        Error::at("read", &self.shared.paths.object(&self.key))(error)
+        Error::at("read", &self.shared.paths.object(&self.open.key))(error)
     }
 
     /// Reads on a blocking thread, and has the kernel fetch what comes next.
@@ -112,7 +121,7 @@ impl Reader {
         offset: u64,
         mut buffer: ReadBuffer,
     ) -> Result<(ReadBuffer, usize)> {
-        let file = Arc::clone(&self.file);
+        let file = Arc::clone(&self.open.file);
         let job = move || {
             let wanted = buffer.space().len() as u64;
             // Advice: its failure costs time only.
@@ -134,14 +143,14 @@ impl Reader {
     }
 
     /// Reads what is in memory. `None` when that is nothing, or when it cannot be told.
-    fn read_cached(&self, offset: u64, buffer: &mut ReadBuffer) -> Option<Result<usize>> {
+    fn read_cached(&self, offset: u64, space: &mut [u8]) -> Option<Result<usize>> {
         let nowait = &self.shared.inline_reads.read;
         if !nowait.load(Ordering::Relaxed) {
             return None;
         }
         match preadv2(
-            &*self.file,
-            &mut [IoSliceMut::new(buffer.space())],
+            &*self.open.file,
+            &mut [IoSliceMut::new(space)],
             offset,
             ReadWriteFlags::NOWAIT,
         ) {
@@ -154,6 +163,10 @@ impl Reader {
             }
             Err(error) => Some(Err(self.unreadable(error.into()))),
         }
+    }
+
+    fn byte_in_memory(&self, offset: u64) -> bool {
+        matches!(self.read_cached(offset, &mut [0]), Some(Ok(1)))
     }
 }
 
@@ -187,21 +200,42 @@ fn open_cached(shared: &Shared, key: &StorageKey) -> Result<Option<(File, u64)>>
 #[async_trait]
 impl BlobReader for Reader {
     fn size(&self) -> u64 {
-        self.size
+        self.open.size
+    }
+
+    fn in_memory(&self, offset: u64, max: u64) -> Option<FileRange> {
+        let limit = self.open.size.min(offset.saturating_add(max));
+        if offset >= limit || !self.byte_in_memory(offset) {
+            return None;
+        }
+        let mut end = offset;
+        while end < limit {
+            let next = limit.min(end + PROBE_BYTES);
+            if !self.byte_in_memory(next - 1) {
+                break;
+            }
+            end = next;
+        }
+        (end > offset).then(|| FileRange {
+            file: Arc::clone(&self.open.file),
+            offset,
+            length: end - offset,
+        })
     }
 
     async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes> {
-        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.open.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = max.clamp(1, READ_CHUNK_BYTES).min(left);
         if wanted == 0 {
             return Ok(Bytes::new());
         }
         let mut buffer = ReadBuffer::new(&self.shared, wanted);
-        let (buffer, length) = match self.read_cached(offset, &mut buffer) {
+        let (buffer, length) = match self.read_cached(offset, buffer.space()) {
             Some(outcome) => (buffer, outcome?),
             None => self.read_from_disk(offset, buffer).await?,
         };
         if length == 0 {
+            self.shared.open_files.forget(&self.open.key);
             return Err(self.truncated(offset));
         }
         Ok(buffer.filled(length))

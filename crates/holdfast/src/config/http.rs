@@ -45,6 +45,8 @@ pub struct Http {
     pub timeout: Option<Duration>,
     /// Most connections at one time.
     pub max_connections: usize,
+    /// Send buffer of connections to clients that are near, in bytes; zero leaves all to the kernel.
+    pub send_buffer: usize,
 }
 
 /// A header with its values, known to be valid on the wire.
@@ -95,6 +97,7 @@ impl Http {
             idle_timeout: http.duration("idletimeout").unwrap_or_default(),
             timeout: http.duration("timeout").filter(|limit| !limit.is_zero()),
             max_connections: http.count("maxconnections"),
+            send_buffer: http.count("sendbuffer"),
         }
     }
 }

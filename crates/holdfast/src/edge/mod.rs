@@ -5,7 +5,9 @@
 
 mod activity;
 mod debug;
+mod file_stream;
 mod listener;
+mod send_buffer;
 mod tls;
 
 use std::convert::Infallible;
@@ -26,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, positive};
 use crate::config::Http;
+use crate::http::outlet::Outlet;
 use crate::http::{Peer, answer};
 use activity::{Activity, Tracked};
+use file_stream::{FileStream, Socket};
 
 pub(crate) use debug::serve as serve_debug;
 pub(crate) use listener::{Incoming, Listener};
@@ -67,6 +71,7 @@ pub(crate) struct Edge {
     cleartext_http2: bool,
     header_timeout: Duration,
     idle_timeout: Duration,
+    send_buffer: usize,
     connections: Arc<Semaphore>,
 }
 
@@ -107,6 +112,7 @@ impl Edge {
             cleartext_http2: http.h2c,
             header_timeout,
             idle_timeout,
+            send_buffer: http.send_buffer,
             connections: Arc::new(Semaphore::new(most)),
         })
     }
@@ -176,6 +182,9 @@ impl Edge {
     }
 
     async fn serve_connection(&self, incoming: Incoming, peer: Peer, watcher: Watcher) {
+        if let Incoming::Tcp(stream, _) = &incoming {
+            send_buffer::fit(stream, self.send_buffer);
+        }
         let Some(tls) = &self.tls else {
             let http2 = if self.cleartext_http2 {
                 match tokio::time::timeout(self.header_timeout, incoming.begins_http2()).await {
@@ -187,12 +196,8 @@ impl Edge {
                 false
             };
             return match incoming {
-                Incoming::Tcp(stream, _) => {
-                    self.speak(self.bounded(stream), http2, peer, watcher).await
-                }
-                Incoming::Unix(stream) => {
-                    self.speak(self.bounded(stream), http2, peer, watcher).await
-                }
+                Incoming::Tcp(stream, _) => self.speak_plain(stream, http2, peer, watcher).await,
+                Incoming::Unix(stream) => self.speak_plain(stream, http2, peer, watcher).await,
             };
         };
         match incoming {
@@ -207,6 +212,13 @@ impl Edge {
         }
     }
 
+    async fn speak_plain(&self, socket: impl Socket, http2: bool, peer: Peer, watcher: Watcher) {
+        let stream = FileStream::new(socket);
+        let outlet = stream.outlet();
+        self.speak(self.bounded(stream), http2, peer, watcher, Some(outlet))
+            .await;
+    }
+
     async fn speak_tls<S>(&self, tls: &Acceptor, stream: S, peer: Peer, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -214,7 +226,7 @@ impl Edge {
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.speak(stream, http2, peer, watcher).await;
+                self.speak(stream, http2, peer, watcher, None).await;
             }
             Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
@@ -231,8 +243,15 @@ impl Edge {
         Box::pin(stream)
     }
 
-    async fn speak<S>(&self, stream: S, http2: bool, peer: Peer, watcher: Watcher)
-    where
+    /// Speaks HTTP. With an outlet, `stream` sends the files that bodies leave there.
+    async fn speak<S>(
+        &self,
+        stream: S,
+        http2: bool,
+        peer: Peer,
+        watcher: Watcher,
+        outlet: Option<Arc<Outlet>>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = Arc::clone(&self.app);
@@ -257,8 +276,14 @@ impl Edge {
             }
         } else {
             let service = service_fn(move |request| {
-                let answer = answer(request);
-                async move { Ok::<_, Infallible>(answer.await) }
+                let (answer, outlet) = (answer(request), outlet.clone());
+                async move {
+                    let response = answer.await;
+                    Ok::<_, Infallible>(match &outlet {
+                        Some(outlet) => response.map(|body| body.through(outlet)),
+                        None => response,
+                    })
+                }
             });
             watcher
                 .watch(self.http1.serve_connection(TokioIo::new(stream), service))

@@ -1,6 +1,7 @@
 //! Bodies: bytes at hand, or parts of a stored blob read as the client takes them.
 //!
-//! A blob body holds one chunk at a time, so memory per download is one read whatever the blob's size.
+//! A blob body holds one chunk at a time, so memory per download is one read whatever the blob's size. On a
+//! connection with an [`Outlet`] it does not even hold that: the kernel sends the file.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,6 +13,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use holdfast_storage::{BlobReader, Error};
 use http_body::{Frame, SizeHint};
+
+use super::outlet::{MARKER_BYTES_MAX, Outlet};
+
+/// Least bytes that are worth a call to send them; fewer are read and written with the head.
+const SENT_BYTES_MIN: u64 = 64 * 1024;
 
 /// The body of a response.
 pub(crate) enum Body {
@@ -48,6 +54,7 @@ pub(crate) struct BlobBody {
     left: u64,
     chunk: usize,
     reading: Option<Read>,
+    outlet: Option<Arc<Outlet>>,
 }
 
 impl Body {
@@ -70,7 +77,16 @@ impl Body {
             left,
             chunk,
             reading: None,
+            outlet: None,
         })
+    }
+
+    /// The same body for a connection that sends files by itself.
+    pub(crate) fn through(mut self, outlet: &Arc<Outlet>) -> Body {
+        if let Body::Blob(body) = &mut self {
+            body.outlet = Some(Arc::clone(outlet));
+        }
+        self
     }
 
     /// Bytes still to come.
@@ -136,7 +152,13 @@ impl BlobBody {
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Some(Segment::Range(range)) if range.is_empty() => {}
-                Some(Segment::Range(range)) => {
+                Some(Segment::Range(mut range)) => {
+                    if let Some(marker) = self.send(&range) {
+                        range.start += marker.len() as u64;
+                        self.left -= marker.len() as u64;
+                        self.segments.push_front(Segment::Range(range));
+                        return Poll::Ready(Some(Ok(marker)));
+                    }
                     let reader = Arc::clone(&self.reader);
                     let (offset, left) = (range.start, range.end - range.start);
                     let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk);
@@ -146,5 +168,16 @@ impl BlobBody {
                 }
             }
         }
+    }
+
+    /// Hands the beginning of the range to the kernel, if that can be done and is worth it.
+    fn send(&self, range: &Range<u64>) -> Option<Bytes> {
+        let outlet = self.outlet.as_ref()?;
+        let left = range.end - range.start;
+        if left < SENT_BYTES_MIN {
+            return None;
+        }
+        let most = left.min(MARKER_BYTES_MAX as u64);
+        Some(outlet.send(self.reader.in_memory(range.start, most)?))
     }
 }

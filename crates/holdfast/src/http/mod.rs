@@ -9,6 +9,7 @@ mod error;
 mod incoming;
 mod log;
 mod origin;
+pub(crate) mod outlet;
 pub mod router;
 mod v2;
 

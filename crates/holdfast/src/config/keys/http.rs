@@ -26,6 +26,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("http.idletimeout", Duration, "2m", "Longest pause within a request body, or while a client takes no more of an answer; an HTTP/2 connection on which nothing moves for as long is closed."),
     key("http.timeout", Duration, "", "Longest time for a request that transfers no blob; unset means no limit."),
     key("http.maxconnections", Integer { min: 1, max: 1_000_000 }, "20000", "Most connections at one time."),
+    key("http.sendbuffer", Integer { min: 0, max: 1 << 30 }, "131072", "Bytes that the kernel may hold for a client less than a millisecond away; it takes twice the number. For others it decides by itself, and with 0 for all."),
     key("http.tls.certificate", Path, "", "Certificate chain, PEM."),
     key("http.tls.key", Path, "", "Private key of the certificate, PEM."),
     key("http.tls.clientcas[]", Path, "", "Authority for client certificates, PEM; naming one turns client certificates on."),

@@ -39,6 +39,7 @@ http:
   idletimeout: 90s
   timeout: 1h
   maxconnections: 500
+  sendbuffer: 65536
   tls:
     certificate: /tls/cert.pem
     key: /tls/key.pem

@@ -130,6 +130,7 @@ fn the_embedded_default_loads_without_a_word() {
     assert!(config.storage.delete_enabled);
     assert_eq!(config.auth, Auth::None);
     assert_eq!(config.http.max_connections, 20_000);
+    assert_eq!(config.http.send_buffer, 128 * 1024);
     assert_eq!(config.limits.manifest_bytes, 4 * 1024 * 1024);
 }
 
