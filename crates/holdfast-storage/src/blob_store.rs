@@ -17,8 +17,8 @@ use crate::{Result, StorageKey};
 
 /// The most bytes one [`BlobReader::read_at`] returns.
 ///
-/// Larger pieces fall out of a core's second-level cache, smaller ones cost more calls.
-pub const READ_CHUNK_BYTES: usize = 256 * 1024;
+/// Larger pieces are no faster and hold more memory for each client; smaller ones cost more calls.
+pub const READ_CHUNK_BYTES: usize = 128 * 1024;
 
 /// A place for blob bytes.
 ///

@@ -56,17 +56,15 @@ use self::lease::Leases;
 use self::lock::StoreLock;
 use self::open_files::OpenFiles;
 use self::paths::Paths;
-use self::reader::InlineReads;
-use crate::{
-    BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, Result, StorageKey, UploadWriter,
-};
+use self::reader::{InlineReads, READ_BUFFER_BYTES};
+use crate::{BlobReader, BlobStore, Error, Progress, Result, StorageKey, UploadWriter};
 
 /// Bytes an upload gathers before they are hashed and written. An upload has at most two such buffers:
 /// one being filled, one being written.
 const WRITE_BUFFER_BYTES: usize = 512 * 1024;
 /// Idle buffers kept for the next upload (16 MiB).
 const WRITE_BUFFERS_KEPT: usize = 32;
-/// Idle buffers kept for the next read (16 MiB).
+/// Idle buffers kept for the next read (8 MiB).
 const READ_BUFFERS_KEPT: usize = 64;
 /// Disk jobs of uploads and deletions at once.
 const WRITE_JOBS: usize = 64;
@@ -142,7 +140,7 @@ impl Filesystem {
                 directories,
                 leases: Arc::default(),
                 write_buffers: BufferPool::new(WRITE_BUFFER_BYTES, WRITE_BUFFERS_KEPT),
-                read_buffers: BufferPool::new(READ_CHUNK_BYTES, READ_BUFFERS_KEPT),
+                read_buffers: BufferPool::new(READ_BUFFER_BYTES, READ_BUFFERS_KEPT),
                 writes: Blocking::new(WRITE_JOBS),
                 reads: Blocking::new(READ_JOBS),
                 inline_reads,
