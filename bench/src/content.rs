@@ -16,6 +16,8 @@ const CHUNK_BYTES: usize = 32 * 1024;
 const CHUNK_HEAD: &[u8] = b"8000\r\n";
 const CHUNK_TAIL: &[u8] = b"\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// Bytes of a chunk with its head and tail.
+const FRAMED_BYTES: usize = CHUNK_HEAD.len() + CHUNK_BYTES + CHUNK_TAIL.len();
 
 const STAMP_BYTES: usize = 8;
 
@@ -31,6 +33,8 @@ pub(crate) struct Content {
 #[derive(Clone, Debug)]
 pub(crate) struct Blob {
     stamp: [u8; STAMP_BYTES],
+    /// The head of the last chunk, which is not a whole one.
+    rest_head: String,
     pub(crate) bytes: u64,
     pub(crate) digest: String,
 }
@@ -60,6 +64,7 @@ impl Content {
         let stamp = self.stamps.fetch_add(1, Ordering::Relaxed).to_le_bytes();
         let mut blob = Blob {
             stamp,
+            rest_head: format!("{:x}\r\n", bytes % CHUNK_BYTES as u64),
             bytes,
             digest: String::new(),
         };
@@ -87,15 +92,32 @@ impl Content {
         parts
     }
 
-    /// The bytes of a blob of whole MiB as a chunked body (RFC 9112, section 7.1).
+    /// The bytes of a blob as a chunked body (RFC 9112, section 7.1).
     pub(crate) fn chunked_body<'a>(&'a self, blob: &'a Blob) -> Vec<&'a [u8]> {
-        assert!(
-            blob.bytes > 0 && blob.bytes.is_multiple_of(MIB as u64),
-            "chunks are framed for whole MiB"
-        );
-        let rest = &self.chunks[CHUNK_HEAD.len() + STAMP_BYTES..];
-        let mut parts = vec![CHUNK_HEAD, blob.stamp.as_slice(), rest];
-        parts.extend((1..blob.bytes / MIB as u64).map(|_| self.chunks.as_slice()));
+        let whole = blob.bytes / CHUNK_BYTES as u64;
+        let rest = (blob.bytes % CHUNK_BYTES as u64) as usize;
+        let mut parts = Vec::new();
+        let mut left = whole as usize * FRAMED_BYTES;
+        if left > 0 {
+            let start = CHUNK_HEAD.len() + STAMP_BYTES;
+            let end = left.min(self.chunks.len());
+            parts.extend([CHUNK_HEAD, &blob.stamp, &self.chunks[start..end]]);
+            left -= end;
+        }
+        while left > 0 {
+            let end = left.min(self.chunks.len());
+            parts.push(&self.chunks[..end]);
+            left -= end;
+        }
+        if rest > 0 {
+            let start = (whole as usize * CHUNK_BYTES) % MIB;
+            parts.push(blob.rest_head.as_bytes());
+            match whole {
+                0 => parts.extend([&blob.stamp, &self.piece[STAMP_BYTES..rest]]),
+                _ => parts.push(&self.piece[start..start + rest]),
+            }
+            parts.push(CHUNK_TAIL);
+        }
         parts.push(LAST_CHUNK);
         parts
     }
@@ -139,15 +161,25 @@ mod tests {
     #[test]
     fn chunks_hold_the_same_bytes() {
         let content = Content::new();
-        let blob = content.blob(2 * MIB as u64);
-        let framed = content.chunked_body(&blob).concat();
-        let mut rest = framed.as_slice();
-        let mut plain = Vec::new();
-        while let Some(chunk) = rest.strip_prefix(CHUNK_HEAD) {
-            plain.extend_from_slice(&chunk[..CHUNK_BYTES]);
-            rest = chunk[CHUNK_BYTES..].strip_prefix(CHUNK_TAIL).unwrap();
+        for bytes in [8, 100, 32 * 1024, 100_000, 2 << 20, (3 << 20) + 33_000] {
+            let blob = content.blob(bytes);
+            let framed = content.chunked_body(&blob).concat();
+            let mut rest = framed.as_slice();
+            let mut plain = Vec::new();
+            loop {
+                let parsed = httparse::parse_chunk_size(rest).unwrap();
+                let httparse::Status::Complete((head, size)) = parsed else {
+                    panic!("a chunk without a head");
+                };
+                let end = head + size as usize;
+                plain.extend_from_slice(&rest[head..end]);
+                rest = rest[end..].strip_prefix(CHUNK_TAIL).unwrap();
+                if size == 0 {
+                    break;
+                }
+            }
+            assert!(rest.is_empty());
+            assert!(plain == content.body(&blob).concat(), "{bytes}");
         }
-        assert_eq!(rest, LAST_CHUNK);
-        assert!(plain == content.body(&blob).concat());
     }
 }

@@ -1,31 +1,36 @@
-//! Push and pull, measured against other registries in one run.
+//! Every data path, measured beside other registries and nginx in one run.
 //!
 //! ```sh
-//! cargo run --release -p holdfast-bench              # 1 GiB, five rounds, a few minutes
-//! cargo run --release -p holdfast-bench -- --quick   # 64 MiB, one round: does it work at all?
+//! scripts/bench-peers                                    # installs the peers; as root, once
+//! cargo run --release -p holdfast-bench                  # everything, with a report
+//! cargo run --release -p holdfast-bench -- --short       # does it work at all? under 90 seconds
+//! cargo run --release -p holdfast-bench -- --only pull/  # one group; --list names them all
 //! ```
 //!
-//! All registries run at once, each on its own empty data directory on the same disk and on its own port
-//! of the loopback interface, with the same configuration: no TLS, no accounts, no access log. Each round
-//! of a workload goes to every registry in turn, and the next round begins with another one, so that
-//! whatever else the machine does meets them all alike. Before a measurement the disk is synced.
+//! The servers of a group run at once, each on its own data directory on the same disk and on its own port,
+//! set up alike: one worker or thread per core, no access log. Each round goes to every server in turn, and
+//! the next round begins with another one ([`contest`]). Before a measurement the disk is synced.
 //!
 //! Measured per round: the time on the client's clock, the processor time of the server (user and system,
-//! all threads, from `/proc/<pid>/stat`) and its peak of resident memory (`VmHWM`, reset before). Shown is
-//! the median of the rounds, for memory the highest. Pulls come from the page cache.
+//! all threads and processes) and its peak of resident memory ([`process`]); where requests come at a fixed
+//! rate, their latency ([`load`]). Shown is the median of the rounds, for memory the highest. The clients
+//! are one thread that costs little, but it shares the machine: ratios and processor seconds say more than
+//! speeds.
 //!
-//! The client is made to cost little beside the server: blocking sockets, one write or read per MiB, one
-//! buffer for all bodies, digests computed beforehand. It shares the machine with the server all the same,
-//! so the ratios and processor times say more than the speeds.
-//!
-//! The tables of contents: [`software`] has the registries, [`workload`] what is done to them. One more of
+//! The tables of contents: [`software`] has the servers, [`workload`] what is done to them. One more of
 //! either is one more entry there.
 
-mod connection;
+mod bench;
+mod certificate;
+mod client;
 mod content;
+mod contest;
+mod limits;
+mod load;
 mod machine;
 mod measure;
-mod parallel;
+mod page_cache;
+mod process;
 mod report;
 mod server;
 mod software;
@@ -33,63 +38,97 @@ mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 
-use content::{Content, MIB};
-use measure::{Measured, Sample};
-use server::{Running, Server};
-use workload::{Fixture, Scale, Workload};
+use bench::Bench;
+use contest::Rounds;
+use report::Report;
+use server::Running;
+use workload::{MIB, Scale};
 
 /// What failed, in words.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
-/// Space that stays free on the disk, beside what the blobs take.
-const SPARE_BYTES: u64 = 1 << 30;
+/// Space that must be free on the disk.
+const SPACE_BYTES: u64 = 24 << 30;
+const SHORT_SPACE_BYTES: u64 = 2 << 30;
 
-/// Measures push and pull against other registries.
+/// Measures Holdfast beside its peers.
 #[derive(Parser)]
 #[command(name = "holdfast-bench", version)]
 struct Options {
-    /// 64 MiB and one round, to see in seconds that everything works.
+    /// Small amounts and one round, to see that everything works.
     #[arg(long)]
-    quick: bool,
-    /// Size of the large blob in MiB.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=16_384))]
-    size: u64,
+    short: bool,
+    /// Run only the workloads whose name contains this; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Print the names of the workloads and end.
+    #[arg(long)]
+    list: bool,
     /// How often each workload is measured on each server.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
-    /// Also write all samples to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// A server that has spent this many seconds in a workload gets no further round in it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    budget: u64,
+    /// Size of the large blob in MiB.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=16_384))]
+    size: u64,
+    /// Write report.md and report.json into this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    report: Option<PathBuf>,
     /// Directory for the data of the servers; a new directory in it is used and removed.
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
     data: PathBuf,
-    /// Measure only this registry; may be given several times.
+    /// Measure only this server; may be given several times.
     #[arg(long = "server", value_name = "NAME")]
     servers: Vec<String>,
+    /// Use this program for a server; may be given several times.
+    #[arg(long = "program", value_name = "NAME=PATH", value_parser = program)]
+    programs: Vec<(String, PathBuf)>,
+}
+
+fn program(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("it has no =")?;
+    Ok((name.to_owned(), path.into()))
 }
 
 impl Options {
     fn scale(&self) -> Scale {
-        if self.quick {
-            Scale::quick()
-        } else {
-            Scale::full(self.size * MIB as u64)
+        match self.short {
+            true => Scale::short(),
+            false => Scale::full(self.size * MIB),
         }
     }
 
-    fn rounds(&self) -> u32 {
-        if self.quick { 1 } else { self.rounds }
+    fn rounds(&self) -> Rounds {
+        Rounds {
+            count: if self.short { 1 } else { self.rounds },
+            budget: Duration::from_secs(self.budget),
+        }
+    }
+
+    fn wants(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| id.contains(pattern))
     }
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let options = Options::parse();
+    let result = match options.list {
+        true => {
+            list(&options);
+            Ok(true)
+        }
+        false => run(&options),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("holdfast-bench: {error}");
             ExitCode::FAILURE
@@ -97,108 +136,75 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
+fn list(options: &Options) {
+    let scale = options.scale();
+    for group in workload::groups(&scale) {
+        for case in group.cases(&scale) {
+            let id = format!("{}/{}", group.name(), case.name());
+            if options.wants(&id) {
+                println!("{id}");
+            }
+        }
+    }
+}
+
+/// Whether everything that was begun came to its end.
+fn run(options: &Options) -> Result<bool> {
     let running = Running::kill_on_signals()?;
-    let (found, missing) = software::find(&options.servers)?;
+    let (found, missing) = software::find(&options.servers, &options.programs)?;
     for reason in &missing {
         eprintln!("{reason}");
     }
-    let workloads = workload::all();
-    let scale = options.scale();
-    let written = found.len() as u64 * scale.bytes_written(options.rounds());
-    machine::require_space(&options.data, written + SPARE_BYTES)?;
-
+    let space = match options.short {
+        true => SHORT_SPACE_BYTES,
+        false => SPACE_BYTES,
+    };
+    machine::require_space(&options.data, space)?;
     let data = tempfile::Builder::new()
         .prefix("holdfast-bench-")
         .tempdir_in(&options.data)?;
-    let mut servers = Vec::new();
-    for software in found {
-        servers.push(Server::start(software, data.path(), &running)?);
-    }
-    let content = Arc::new(Content::new());
-    let mut results = Vec::new();
-    for workload in &workloads {
-        let samples = measure(
-            workload.as_ref(),
-            &mut servers,
-            &content,
-            &scale,
-            options.rounds(),
-            &running,
-        )?;
-        for (server, samples) in servers.iter().zip(samples) {
-            results.push(Measured {
-                workload: workload.name(),
-                unit: workload.unit(),
-                server: server.name(),
-                samples,
-            });
-        }
-    }
-    let facts = machine::facts(data.path());
-    let versions: Vec<String> = servers.iter().map(Server::version).collect();
-    print!(
-        "{}",
-        report::markdown(
-            &results,
-            &facts,
-            &versions,
-            &missing,
-            &scale,
-            options.rounds()
-        )
-    );
-    if let Some(path) = &options.json {
-        let json = report::json(&results, &facts, &versions, &scale);
-        std::fs::write(path, format!("{json:#}\n"))
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-    }
-    Ok(())
-}
+    let bench = Bench::new(data.path(), running, options.scale())?;
+    let rounds = options.rounds();
 
-/// All rounds of one workload on all servers; the samples per server.
-fn measure(
-    workload: &dyn Workload,
-    servers: &mut [Server],
-    content: &Arc<Content>,
-    scale: &Scale,
-    rounds: u32,
-    running: &Running,
-) -> Result<Vec<Vec<Sample>>> {
-    let failed = |server: &Server, error: Error| -> Error {
-        if running.interrupted() {
-            "interrupted".into()
-        } else {
-            let (name, workload) = (server.name(), workload.name());
-            format!("{workload} on {name}: {error}\n{}", server.log()).into()
-        }
+    let versions: Vec<String> = found.iter().map(|found| found.version()).collect();
+    let mut report = Report {
+        facts: vec![
+            machine::facts(data.path()),
+            versions.join(", "),
+            format!(
+                "a push that was answered with 201: {}",
+                software::syncs(&found)
+            ),
+            format!(
+                "medians of up to {} rounds, of memory the highest; a server that has spent {} s in a workload gets no further round in it",
+                rounds.count,
+                rounds.budget.as_secs()
+            ),
+        ],
+        groups: Vec::new(),
+        measured: Vec::new(),
+        missing,
     };
-    let mut fixtures: Vec<Fixture> = Vec::new();
-    for server in servers.iter() {
-        let fixture = workload.fixture(server.address(), content, scale);
-        fixtures.push(fixture.map_err(|error| failed(server, error))?);
-    }
-    let mut samples = vec![Vec::new(); servers.len()];
-    for round in 0..rounds as usize {
-        for turn in 0..servers.len() {
-            let at = (turn + round) % servers.len();
-            let server = &servers[at];
-            let sample = workload
-                .round(server.address(), content, scale, &fixtures[at])
-                .and_then(|work| measure::sample(server.pid(), server.data(), work))
-                .map_err(|error| failed(server, error))?;
-            if running.interrupted() {
-                return Err("interrupted".into());
-            }
-            eprintln!(
-                "{} on {}, round {}: {}",
-                workload.name(),
-                server.name(),
-                round + 1,
-                report::speed(workload.unit(), &sample)
-            );
-            samples[at].push(sample);
+    let mut complete = true;
+    for mut group in workload::groups(&bench.scale) {
+        let name = group.name();
+        let wanted = |id: &str| options.wants(id);
+        let any = group
+            .cases(&bench.scale)
+            .iter()
+            .any(|case| wanted(&format!("{name}/{}", case.name())));
+        if !any {
+            continue;
+        }
+        let outcome = contest::run(group.as_mut(), &found, &wanted, rounds, &bench)?;
+        report.groups.push((name, group.about()));
+        report.measured.extend(outcome.measured);
+        complete &= outcome.failures.is_empty();
+        report.missing.extend(outcome.failures);
+        if let Some(directory) = &options.report {
+            report.write(directory)?;
         }
     }
-    Ok(samples)
+    print!("{}", report.markdown());
+    Ok(complete)
 }

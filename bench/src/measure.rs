@@ -1,41 +1,60 @@
 //! One measurement, and what several of them come to.
-//!
-//! Source: proc(5). `/proc/<pid>/stat` counts processor time of all threads in clock ticks (10 ms), so
-//! short rounds are coarse; writing 5 to `/proc/<pid>/clear_refs` sets `VmHWM` back to the present size.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::time::Instant;
-
-use crate::Result;
-
-/// The part of a round that is measured. Returns how much was done: bytes or requests.
-pub(crate) type Work<'a> = Box<dyn FnOnce() -> Result<u64> + 'a>;
+use hdrhistogram::Histogram;
 
 /// What a workload counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Throughput in MiB/s, processor seconds per GiB.
+    /// MiB/s, processor seconds per GiB.
     Bytes,
-    /// Requests per second, processor seconds per 1000 of them.
+    /// Requests per second, processor seconds per 1,000 of them.
     Requests,
+    /// Images per second, processor seconds per image.
+    Images,
+    /// Times in milliseconds, of which less is better.
+    Start,
 }
 
 /// One round on one server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sample {
-    pub(crate) amount: u64,
+    /// Bytes, requests, images or starts.
+    pub(crate) amount: f64,
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_kib: u64,
+    /// Of requests at a fixed rate.
+    pub(crate) latency: Option<Latency>,
 }
 
-/// All rounds of one workload on one server.
+/// Percentiles in milliseconds; infinite where the server did not carry the rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+}
+
+/// All rounds of one case on one contestant.
 pub(crate) struct Measured {
-    pub(crate) workload: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) case: String,
     pub(crate) unit: Unit,
-    pub(crate) server: &'static str,
+    pub(crate) contestant: String,
+    /// With whose figures this contestant's are compared: Holdfast, set up likewise.
+    pub(crate) baseline: String,
     pub(crate) samples: Vec<Sample>,
+}
+
+/// The figures that are shown and that goals speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Figure {
+    Speed,
+    Cost,
+    Peak,
+    P50,
+    P99,
+    P999,
 }
 
 impl Unit {
@@ -43,7 +62,7 @@ impl Unit {
     fn speed_unit(self) -> f64 {
         match self {
             Unit::Bytes => 1024.0 * 1024.0,
-            Unit::Requests => 1.0,
+            Unit::Requests | Unit::Images | Unit::Start => 1.0,
         }
     }
 
@@ -52,79 +71,78 @@ impl Unit {
         match self {
             Unit::Bytes => 1024.0 * 1024.0 * 1024.0,
             Unit::Requests => 1000.0,
+            Unit::Images | Unit::Start => 1.0,
+        }
+    }
+
+    /// Heads of the columns of speed and cost.
+    pub(crate) fn titles(self) -> [&'static str; 2] {
+        match self {
+            Unit::Bytes => ["MiB/s", "CPU s/GiB"],
+            Unit::Requests => ["requests/s", "CPU s/1,000"],
+            Unit::Images => ["images/s", "CPU s/image"],
+            Unit::Start => ["start ms", "CPU s/start"],
+        }
+    }
+}
+
+impl Latency {
+    /// The percentiles of a histogram of microseconds.
+    pub(crate) fn of(histogram: &Histogram<u64>, overloaded: bool) -> Latency {
+        let at = |quantile: f64| match overloaded {
+            true => f64::INFINITY,
+            false => histogram.value_at_quantile(quantile) as f64 / 1000.0,
+        };
+        Latency {
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
         }
     }
 }
 
 impl Sample {
-    /// MiB or requests per second.
-    pub(crate) fn speed(&self, unit: Unit) -> f64 {
-        self.amount as f64 / unit.speed_unit() / self.seconds
-    }
-
-    /// Processor seconds per GiB or per 1000 requests.
-    pub(crate) fn cost(&self, unit: Unit) -> f64 {
-        self.cpu_seconds / (self.amount as f64 / unit.cost_unit())
+    /// A figure of this round; none where the round does not have it.
+    pub(crate) fn figure(&self, figure: Figure, unit: Unit) -> Option<f64> {
+        let value = match figure {
+            Figure::Cost if self.amount == 0.0 => return None,
+            Figure::Speed if unit == Unit::Start => self.seconds * 1000.0 / self.amount,
+            Figure::Speed => self.amount / unit.speed_unit() / self.seconds,
+            Figure::Cost => self.cpu_seconds / (self.amount / unit.cost_unit()),
+            Figure::Peak => self.peak_kib as f64 / 1024.0,
+            Figure::P50 => self.latency?.p50,
+            Figure::P99 => self.latency?.p99,
+            Figure::P999 => self.latency?.p999,
+        };
+        Some(value)
     }
 }
 
 impl Measured {
-    pub(crate) fn speed(&self) -> f64 {
-        median(self.samples.iter().map(|sample| sample.speed(self.unit)))
+    /// Its name in `--only`, in the goals and in the JSON.
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.group, self.case)
     }
 
-    pub(crate) fn cost(&self) -> f64 {
-        median(self.samples.iter().map(|sample| sample.cost(self.unit)))
+    /// The median of the rounds; of memory the highest.
+    pub(crate) fn figure(&self, figure: Figure) -> Option<f64> {
+        let values: Option<Vec<f64>> = self
+            .samples
+            .iter()
+            .map(|sample| sample.figure(figure, self.unit))
+            .collect();
+        let values = values.filter(|values| !values.is_empty())?;
+        match figure {
+            Figure::Peak => values.into_iter().reduce(f64::max),
+            Figure::Speed | Figure::Cost | Figure::P50 | Figure::P99 | Figure::P999 => {
+                Some(median(values))
+            }
+        }
     }
-
-    pub(crate) fn peak_mib(&self) -> f64 {
-        let peak = self.samples.iter().map(|sample| sample.peak_kib).max();
-        peak.unwrap_or_default() as f64 / 1024.0
-    }
 }
 
-/// Does the work and measures it. `data` is on the disk that is synced before.
-pub(crate) fn sample(pid: u32, data: &Path, work: Work<'_>) -> Result<Sample> {
-    rustix::fs::syncfs(File::open(data)?)?;
-    fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
-    let cpu_before = cpu_seconds(pid)?;
-    let start = Instant::now();
-    let amount = work()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let cpu_seconds = cpu_seconds(pid)? - cpu_before;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(Sample {
-        amount,
-        seconds,
-        cpu_seconds,
-        peak_kib: peak_kib(&status).ok_or("/proc/<pid>/status has no VmHWM")?,
-    })
-}
-
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = cpu_ticks(&stat).ok_or("/proc/<pid>/stat is not as proc(5) has it")?;
-    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
-}
-
-/// `utime` and `stime`, the 14th and 15th field. The second field is a name in brackets, which may hold anything.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
-}
-
-fn peak_kib(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+/// The middle one, or the mean of the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -140,44 +158,61 @@ mod tests {
 
     #[test]
     fn medians() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-        assert!(median(std::iter::empty()).is_nan());
-    }
-
-    #[test]
-    fn files_of_proc() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 123 1 1";
-        assert_eq!(cpu_ticks(stat), Some(300));
-        assert_eq!(cpu_ticks("7 (a"), None);
-        assert_eq!(
-            peak_kib("VmPeak:\t 10 kB\nVmHWM:\t    2048 kB\n"),
-            Some(2048)
-        );
-    }
-
-    #[test]
-    fn this_process_can_be_measured() {
-        let here = std::env::temp_dir();
-        let sample = sample(std::process::id(), &here, Box::new(|| Ok(1 << 30))).unwrap();
-        assert!(sample.peak_kib > 0 && sample.seconds > 0.0);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
     }
 
     #[test]
     fn speeds_and_costs() {
         let sample = Sample {
-            amount: 2 << 30,
+            amount: 2.0 * 1024.0 * 1024.0 * 1024.0,
             seconds: 4.0,
             cpu_seconds: 1.0,
-            peak_kib: 0,
+            ..Sample::default()
         };
-        assert_eq!(sample.speed(Unit::Bytes), 512.0);
-        assert_eq!(sample.cost(Unit::Bytes), 0.5);
+        assert_eq!(sample.figure(Figure::Speed, Unit::Bytes), Some(512.0));
+        assert_eq!(sample.figure(Figure::Cost, Unit::Bytes), Some(0.5));
+        assert_eq!(sample.figure(Figure::P99, Unit::Bytes), None);
         let sample = Sample {
-            amount: 500,
+            amount: 500.0,
             ..sample
         };
-        assert_eq!(sample.speed(Unit::Requests), 125.0);
-        assert_eq!(sample.cost(Unit::Requests), 2.0);
+        assert_eq!(sample.figure(Figure::Speed, Unit::Requests), Some(125.0));
+        assert_eq!(sample.figure(Figure::Cost, Unit::Requests), Some(2.0));
+        assert_eq!(sample.figure(Figure::Speed, Unit::Start), Some(8.0));
+    }
+
+    #[test]
+    fn percentiles_are_in_milliseconds() {
+        let mut histogram = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
+        for microseconds in 1..=1000_u64 {
+            histogram.record(microseconds).unwrap();
+        }
+        let latency = Latency::of(&histogram, false);
+        assert!((latency.p50 - 0.5).abs() < 0.001, "{latency:?}");
+        assert!((latency.p99 - 0.99).abs() < 0.001, "{latency:?}");
+        assert!((latency.p999 - 0.999).abs() < 0.001, "{latency:?}");
+        assert_eq!(Latency::of(&histogram, true).p50, f64::INFINITY);
+    }
+
+    #[test]
+    fn of_memory_the_highest_round_counts() {
+        let round = |peak_kib| Sample {
+            peak_kib,
+            amount: 1.0,
+            seconds: 1.0,
+            ..Sample::default()
+        };
+        let measured = Measured {
+            group: "pull",
+            case: "one".into(),
+            unit: Unit::Requests,
+            contestant: "a".into(),
+            baseline: "a".into(),
+            samples: vec![round(1024), round(3072), round(2048)],
+        };
+        assert_eq!(measured.figure(Figure::Peak), Some(3.0));
+        assert_eq!(measured.figure(Figure::P50), None);
     }
 }

@@ -1,11 +1,11 @@
-//! A registry's process, from its start until it is killed.
+//! A server's process, from its start until it is killed.
 //!
-//! Invariant: no server outlives the bench. Dropping one kills it by its process id, which covers success,
+//! Invariant: no server outlives the bench. Dropping one ends it by its process id, which covers success,
 //! errors and panics; a signal kills all of them first, whereupon the clients fail and everything is
 //! dropped in the ordinary way, the data directory last.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,16 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::Result;
-use crate::connection::{Connection, Request};
-use crate::software::Found;
+use crate::bench::Bench;
+use crate::client::{Connection, Target, connector};
+use crate::process::Processes;
+use crate::software::{Found, Kind, Setting, Variant};
 
 /// Longest wait for a server to answer after its start.
-const START_SECONDS: u64 = 30;
-const START_POLL: Duration = Duration::from_millis(20);
+const START_SECONDS: u64 = 60;
+const START_POLL: Duration = Duration::from_millis(1);
+/// Longest wait for a server to end by itself.
+const END_SECONDS: u64 = 5;
+const END_POLL: Duration = Duration::from_millis(5);
 /// As much of a server's log as an error shows.
 const MAX_LOG_LINES: usize = 20;
 
@@ -33,12 +39,13 @@ pub(crate) struct Running {
     interrupted: Arc<AtomicBool>,
 }
 
-/// A running registry.
+/// A running server.
 pub(crate) struct Server {
-    software: Found,
-    address: SocketAddr,
+    found: Found,
     home: PathBuf,
+    target: Arc<Target>,
     child: Arc<Mutex<Child>>,
+    running: Running,
     pid: u32,
 }
 
@@ -55,7 +62,7 @@ impl Running {
             for _ in signals.forever() {
                 watched.interrupted.store(true, Ordering::Relaxed);
                 for child in lock(&watched.children).iter() {
-                    let _ = lock(child).kill();
+                    end(&mut lock(child));
                 }
             }
         });
@@ -69,17 +76,41 @@ impl Running {
 }
 
 impl Server {
-    /// Starts a registry on a free port, with its own directory below `data`, and waits until it answers.
-    pub(crate) fn start(software: Found, data: &Path, running: &Running) -> Result<Server> {
-        let home = data.join(software.software.name);
-        std::fs::create_dir(&home)?;
-        let address = free_address()?;
+    /// Starts a server on a free port of `host`, at home in a directory of this name below the data, and
+    /// waits until it answers. What the directory holds already is kept.
+    pub(crate) fn start(
+        found: &Found,
+        variant: Variant,
+        host: IpAddr,
+        home: &str,
+        bench: &Bench,
+    ) -> Result<Server> {
+        let home = bench.data().join(home);
+        std::fs::create_dir_all(&home)?;
+        let address = free_address(host)?;
+        let setting = Setting {
+            home: &home,
+            address,
+            variant,
+            certificate: &bench.certificate,
+            htpasswd: &bench.htpasswd,
+        };
         let log = File::create(home.join("log"))?;
-        let mut command = software.command(&home, address)?;
+        let mut command = found.command(&setting)?;
         command.stdout(log.try_clone()?).stderr(log);
+        let tls = match variant {
+            Variant::Tls => Some(connector(&bench.certificate.certificate)?),
+            Variant::Plain | Variant::Htpasswd => None,
+        };
+        let target = Target {
+            address,
+            tls,
+            authorization: (variant == Variant::Htpasswd).then(|| bench.authorization.clone()),
+            files: (found.software.kind == Kind::Files).then(|| home.join("data")),
+        };
         let child = {
-            let mut children = lock(&running.children);
-            let name = software.software.name;
+            let mut children = lock(&bench.running.children);
+            let name = found.software.name;
             let child = command
                 .spawn()
                 .map_err(|error| format!("{name} cannot be started: {error}"))?;
@@ -89,61 +120,51 @@ impl Server {
         };
         let pid = lock(&child).id();
         let server = Server {
-            software,
-            address,
+            found: found.clone(),
             home,
+            target: Arc::new(target),
             child,
+            running: bench.running.clone(),
             pid,
         };
-        server.wait_until_ready(running)?;
+        server.wait_until_ready(bench)?;
         Ok(server)
     }
 
-    fn wait_until_ready(&self, running: &Running) -> Result<()> {
+    fn wait_until_ready(&self, bench: &Bench) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(START_SECONDS);
-        let request = Request {
-            method: "GET",
-            target: "/v2/",
-            headers: "",
-            status: 200,
+        let request = self.target.request("GET", "/v2/", "", 200);
+        let base = async || -> Result<()> {
+            let mut connection = Connection::open(&self.target).await?;
+            connection.exchange(&request, &[], &mut |_| {}).await?;
+            Ok(())
         };
-        let base = |mut connection: Connection| connection.send(request, &[], &mut |_| {});
         loop {
-            let error = match Connection::open(self.address).and_then(base) {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(error) = bench.block_on(base()) else {
+                return Ok(());
             };
             let ended = lock(&self.child).try_wait()?.is_some();
-            if running.interrupted() {
+            if self.running.interrupted() {
                 return Err("interrupted".into());
             }
             if ended || Instant::now() > deadline {
-                return Err(
-                    format!("{} does not start: {error}\n{}", self.name(), self.log()).into(),
-                );
+                let name = self.found.software.name;
+                return Err(format!("{name} does not start: {error}\n{}", self.log()).into());
             }
             thread::sleep(START_POLL);
         }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.software.software.name
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.target
     }
 
-    pub(crate) fn version(&self) -> String {
-        self.software.version()
+    pub(crate) fn processes(&self) -> Processes {
+        Processes::of(self.pid)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// A directory on the disk that the server writes to.
-    pub(crate) fn data(&self) -> &Path {
+    /// The directory it keeps everything in.
+    pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
@@ -158,10 +179,28 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let mut child = lock(&self.child);
-        let _ = child.kill();
-        let _ = child.wait();
+        end(&mut lock(&self.child));
+        lock(&self.running.children).retain(|child| !Arc::ptr_eq(child, &self.child));
     }
+}
+
+/// Asks a process to end, so that nginx ends its workers too, and kills it when it does not.
+fn end(child: &mut Child) {
+    let asked = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .is_some_and(|pid| {
+            matches!(child.try_wait(), Ok(None)) && kill_process(pid, Signal::TERM).is_ok()
+        });
+    let deadline = Instant::now() + Duration::from_secs(END_SECONDS);
+    while asked && Instant::now() < deadline {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        thread::sleep(END_POLL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// A poisoned lock is taken all the same: a process must be killed after a panic too.
@@ -169,7 +208,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The address of servers that are near.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// A port that was free a moment ago; the server says so if somebody else was quicker.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn free_address(host: IpAddr) -> Result<SocketAddr> {
+    Ok(TcpListener::bind((host, 0))?.local_addr()?)
 }

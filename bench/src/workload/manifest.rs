@@ -1,100 +1,209 @@
-//! A manifest by its tag on several connections: what every `docker pull` begins with.
+//! Small requests: a manifest by tag and by digest, the head of a blob. Every `docker pull` begins with them,
+//! and where nothing has changed it also ends with them.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Fixture, SMALL_BYTES, Scale, Workload, blob};
+use super::{Case, Group, MANIFEST_TYPE, Scale, image_manifest};
 use crate::Result;
-use crate::connection::{Connection, Request};
-use crate::content::{Content, digest};
-use crate::measure::{Unit, Work};
-use crate::parallel;
+use crate::bench::{Bench, Placement, Round};
+use crate::client::{Connection, Request, Target};
+use crate::content::{Blob, digest};
+use crate::load::{self, End, Waiting};
+use crate::measure::{Latency, Sample, Unit};
+use crate::server::Server;
+use crate::software::{Kind, Variant};
 
 const REPOSITORY: &str = "bench/manifest";
-const TARGET: &str = "/v2/bench/manifest/manifests/latest";
-const MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
-const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-const CONFIG: &str =
-    r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
-/// Layers of the image, as many as a common one has.
+const TAG: &str = "latest";
 const LAYERS: usize = 8;
+const LAYER_BYTES: u64 = 4096;
+const CONNECTIONS: [usize; 3] = [1, 16, 128];
+/// Connections of requests at a fixed rate.
+const OPEN_CONNECTIONS: usize = 128;
+/// Requests per second: what the slowest can carry on a core, and a fraction of what the fastest can.
+const RATES: [f64; 2] = [400.0, 20_000.0];
 
-/// `GET` by tag.
-pub(super) struct PullByTag;
+/// One image and requests for it.
+#[derive(Default)]
+pub(crate) struct Manifest {
+    layers: Vec<Blob>,
+    bytes: Vec<u8>,
+    digest: String,
+}
 
-impl Workload for PullByTag {
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Tag,
+    Digest,
+    HeadBlob,
+}
+
+struct Closed<'a> {
+    image: &'a Manifest,
+    question: Question,
+    connections: usize,
+}
+
+struct Open<'a> {
+    image: &'a Manifest,
+    rate: f64,
+}
+
+impl Manifest {
+    fn request(&self, target: &Target, question: Question) -> Request {
+        match question {
+            Question::Tag => target.get_manifest(REPOSITORY, TAG, MANIFEST_TYPE),
+            Question::Digest => target.get_manifest(REPOSITORY, &self.digest, MANIFEST_TYPE),
+            Question::HeadBlob => target.head_blob(REPOSITORY, &self.layers[0].digest),
+        }
+    }
+}
+
+impl Group for Manifest {
     fn name(&self) -> &'static str {
-        "manifest by tag, 8 clients"
+        "manifest"
+    }
+
+    fn about(&self) -> String {
+        "A manifest of 8 layers by tag and by digest, and HEAD of a blob; anonymous, and with an htpasswd file of one user (bcrypt, cost 5). nginx serves the same bytes under the same media type as a file. Where a rate is given, requests come at that rate whatever the server does, and latency counts from when each was due. The server has one core, the clients another.".to_owned()
+    }
+
+    fn variants(&self, kind: Kind) -> Vec<Variant> {
+        match kind {
+            Kind::Registry => vec![Variant::Plain, Variant::Htpasswd],
+            Kind::Files => vec![Variant::Plain],
+        }
+    }
+
+    fn prepare(&mut self, bench: &Bench) {
+        let layers = (0..LAYERS).map(|_| bench.content.blob(LAYER_BYTES));
+        self.layers = layers.collect();
+        self.bytes = image_manifest(&self.layers);
+        self.digest = digest(Sha256::new_with_prefix(&self.bytes));
+    }
+
+    fn fill(&self, server: &Server, bench: &Bench) -> Result<()> {
+        let target = server.target();
+        bench.block_on(async {
+            let mut connection = Connection::open(target).await?;
+            connection
+                .store_image(
+                    REPOSITORY,
+                    &[TAG, &self.digest],
+                    &bench.content,
+                    &self.layers,
+                )
+                .await?;
+            for question in [Question::Tag, Question::Digest] {
+                let mut found = Vec::new();
+                let request = self.request(target, question);
+                let mut sink = |piece: &[u8]| found.extend_from_slice(piece);
+                connection.exchange(&request, &[], &mut sink).await?;
+                if found != self.bytes {
+                    return Err("the manifest came back otherwise than it was pushed".into());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn cases<'a>(&'a self, scale: &Scale) -> Vec<Box<dyn Case + 'a>> {
+        let mut cases: Vec<Box<dyn Case + 'a>> = Vec::new();
+        for question in [Question::Tag, Question::Digest, Question::HeadBlob] {
+            for connections in scale.some(&CONNECTIONS) {
+                cases.push(Box::new(Closed {
+                    image: self,
+                    question,
+                    connections,
+                }));
+            }
+        }
+        for rate in RATES {
+            cases.push(Box::new(Open { image: self, rate }));
+        }
+        cases
+    }
+}
+
+impl Case for Closed<'_> {
+    fn name(&self) -> String {
+        let question = match self.question {
+            Question::Tag => "by tag",
+            Question::Digest => "by digest",
+            Question::HeadBlob => "HEAD blob",
+        };
+        match self.connections {
+            1 => format!("{question}, 1 connection"),
+            count => format!("{question}, {count} connections"),
+        }
     }
 
     fn unit(&self) -> Unit {
         Unit::Requests
     }
 
-    fn fixture(&self, address: SocketAddr, content: &Content, _: &Scale) -> Result<Fixture> {
-        let mut connection = Connection::open(address)?;
-        let config = digest(Sha256::new_with_prefix(CONFIG));
-        blob::push_parts(&mut connection, REPOSITORY, &[CONFIG.as_bytes()], &config)?;
-        let mut layers = Vec::new();
-        for _ in 0..LAYERS {
-            let layer = content.blob(SMALL_BYTES);
-            blob::push(&mut connection, REPOSITORY, content, &layer)?;
-            layers.push(serde_json::json!({
-                "mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.bytes,
-            }));
-        }
-        let manifest = serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": MEDIA_TYPE,
-            "config": { "mediaType": CONFIG_TYPE, "digest": config, "size": CONFIG.len() },
-            "layers": layers,
-        })
-        .to_string();
-        let content_type = format!("Content-Type: {MEDIA_TYPE}\r\n");
-        let put = Request {
-            method: "PUT",
-            target: TARGET,
-            headers: &content_type,
-            status: 201,
+    fn round(&self, round: &Round<'_>) -> Result<Sample> {
+        let (bench, target) = (round.bench, round.server.target());
+        let request = self.image.request(target, self.question);
+        let connections = bench.block_on(Connection::open_many(target, self.connections))?;
+        let job = async |connection: &mut Connection, _| -> Result<()> {
+            connection.exchange(&request, &[], &mut |_| {}).await?;
+            Ok(())
         };
-        connection.send(put, &[manifest.as_bytes()], &mut |_| {})?;
-        let mut found = Vec::new();
-        get(&mut connection, &mut |piece| found.extend_from_slice(piece))?;
-        if found != manifest.as_bytes() {
-            return Err("the manifest came back otherwise than it was pushed".into());
-        }
-        Ok(Fixture::default())
-    }
-
-    fn round<'a>(
-        &self,
-        address: SocketAddr,
-        _: &'a Content,
-        scale: &'a Scale,
-        _: &'a Fixture,
-    ) -> Result<Work<'a>> {
-        let connections = parallel::connect(address)?;
-        Ok(Box::new(move || {
-            parallel::run(
-                connections,
-                scale.requests,
-                scale.small_time,
-                |connection, _| get(connection, &mut |_| {}),
-            )
-        }))
+        let end = End::After(bench.scale.window);
+        let (done, sample) = round.measure(Placement::Pinned, async |spin| {
+            load::closed(connections, end, spin, job).await
+        })?;
+        Ok(Sample {
+            amount: done as f64,
+            ..sample
+        })
     }
 }
 
-fn get(connection: &mut Connection, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
-    let accept = format!("Accept: {MEDIA_TYPE}\r\n");
-    let get = Request {
-        method: "GET",
-        target: TARGET,
-        headers: &accept,
-        status: 200,
-    };
-    connection.send(get, &[], sink)?;
-    Ok(())
+impl Case for Open<'_> {
+    fn name(&self) -> String {
+        format!(
+            "by tag, {OPEN_CONNECTIONS} connections, {} per second",
+            self.rate
+        )
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::Requests
+    }
+
+    fn round(&self, round: &Round<'_>) -> Result<Sample> {
+        let (bench, target) = (round.bench, round.server.target());
+        let request = self.image.request(target, Question::Tag);
+        let connections = bench.block_on(Connection::open_many(target, OPEN_CONNECTIONS))?;
+        let time = open_time(bench.scale.window);
+        let (latencies, sample) = round.measure(Placement::Pinned, async |spin| {
+            let waiting = Waiting::for_own_core(spin);
+            load::open(
+                connections,
+                self.rate,
+                time,
+                waiting,
+                async |connection, _| {
+                    connection.exchange(&request, &[], &mut |_| {}).await?;
+                    Ok(())
+                },
+            )
+            .await
+        })?;
+        Ok(Sample {
+            amount: latencies.histogram.len() as f64,
+            latency: Some(Latency::of(&latencies.histogram, latencies.overloaded)),
+            ..sample
+        })
+    }
+}
+
+/// Percentiles need more requests than throughput does.
+pub(super) fn open_time(window: Duration) -> Duration {
+    window * 2
 }

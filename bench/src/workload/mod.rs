@@ -1,102 +1,173 @@
-//! What is done to the registries.
-//!
-//! One more workload is one more file and its line in [`all`].
+//! What is done to the servers, in groups that share servers and content. One group is one file here, one
+//! line in [`groups`] and one table of the report.
 
-mod blob;
-mod large;
 mod manifest;
-mod small;
+mod pull;
+mod push_image;
+mod push_large;
+mod push_small;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
 use crate::Result;
-use crate::content::{Blob, Content, MIB};
-use crate::measure::{Unit, Work};
+use crate::bench::{Bench, Round};
+use crate::content::{Blob, digest};
+use crate::measure::{Sample, Unit};
+use crate::server::{LOOPBACK, Server};
+use crate::software::{Kind, Variant};
 
-/// Size of the small blobs: a layer of a few configuration files.
-pub(crate) const SMALL_BYTES: u64 = 64 * 1024;
+/// The media type of every manifest here.
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// All workloads, in the order of the report.
-pub(crate) fn all() -> Vec<Box<dyn Workload>> {
+const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+/// The config of every image here.
+pub(crate) const CONFIG: &str =
+    r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+
+/// Bytes in a KiB, a MiB and a GiB.
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// All groups, in the order of the report.
+pub(crate) fn groups(scale: &Scale) -> Vec<Box<dyn Group>> {
     vec![
-        Box::new(large::Push),
-        Box::new(large::PushChunked),
-        Box::new(large::Pull),
-        Box::new(small::Push),
-        Box::new(small::Pull),
-        Box::new(manifest::PullByTag),
+        Box::new(pull::Pull::new(scale, Variant::Plain)),
+        Box::new(pull::Pull::new(scale, Variant::Tls)),
+        Box::new(manifest::Manifest::default()),
+        Box::new(push_large::PushLarge::default()),
+        Box::new(push_small::PushSmall),
+        Box::new(push_image::PushImage::default()),
     ]
 }
 
-/// What a workload finds on a server before its first round.
-#[derive(Default)]
-pub(crate) struct Fixture {
-    pub(crate) blobs: Vec<Blob>,
+/// Workloads on the same servers and content.
+pub(crate) trait Group {
+    /// Its name in `--only`.
+    fn name(&self) -> &'static str;
+
+    /// What one must know to read its table.
+    fn about(&self) -> String;
+
+    /// How servers of this kind are set up for it; none where they do not take part.
+    fn variants(&self, kind: Kind) -> Vec<Variant>;
+
+    /// Makes what the servers are filled with.
+    fn prepare(&mut self, _bench: &Bench) {}
+
+    /// Puts in place what the cases need and checks that the server gives back what it got. Not measured.
+    fn fill(&self, _server: &Server, _bench: &Bench) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether every round begins with a new server on an empty directory, which is filled.
+    fn fresh(&self) -> bool {
+        false
+    }
+
+    /// The address that the servers listen on.
+    fn host(&self) -> IpAddr {
+        LOOPBACK
+    }
+
+    fn cases<'a>(&'a self, scale: &Scale) -> Vec<Box<dyn Case + 'a>>;
 }
 
-/// Something clients do to a registry.
-pub(crate) trait Workload {
-    /// Its name in the report.
-    fn name(&self) -> &'static str;
+/// Something clients do to a server.
+pub(crate) trait Case {
+    /// Its name within the group.
+    fn name(&self) -> String;
 
     /// What it counts.
     fn unit(&self) -> Unit;
 
-    /// Puts in place what the rounds need and checks that the server gives back what it got. Not measured.
-    fn fixture(&self, _address: SocketAddr, _content: &Content, _scale: &Scale) -> Result<Fixture> {
-        Ok(Fixture::default())
-    }
+    /// One round on one server.
+    fn round(&self, round: &Round<'_>) -> Result<Sample>;
 
-    /// Prepares a round, unmeasured, and returns the work to be measured.
-    fn round<'a>(
-        &self,
-        address: SocketAddr,
-        content: &'a Content,
-        scale: &'a Scale,
-        fixture: &'a Fixture,
-    ) -> Result<Work<'a>>;
+    /// What the machine can do at best, measured in the same rounds.
+    fn limits(&self) -> Vec<Limit<'_>> {
+        Vec::new()
+    }
 }
+
+/// A limit of the machine that a case is compared with.
+pub(crate) struct Limit<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) round: LimitRound<'a>,
+}
+
+type LimitRound<'a> = Box<dyn Fn(&Bench) -> Result<Sample> + 'a>;
 
 /// How much is done in a round.
 pub(crate) struct Scale {
+    /// Whether it is only to be seen that everything works.
+    pub(crate) short: bool,
     /// Size of the large blob, in whole MiB.
     pub(crate) large_bytes: u64,
-    /// Small blobs that are pushed in a round.
-    pub(crate) small_blobs: usize,
-    /// Small requests of a round, pushes aside.
-    pub(crate) requests: usize,
-    /// End of a round of small requests, even when not all are done.
-    pub(crate) small_time: Duration,
+    /// How long a closed loop runs.
+    pub(crate) window: Duration,
 }
 
 impl Scale {
     /// For figures.
     pub(crate) fn full(large_bytes: u64) -> Scale {
         Scale {
+            short: false,
             large_bytes,
-            small_blobs: 4000,
-            requests: 200_000,
-            small_time: Duration::from_secs(3),
+            window: Duration::from_secs(1),
         }
-    }
-
-    /// Most that all workloads together write to the disk of one server.
-    pub(crate) fn bytes_written(&self, rounds: u32) -> u64 {
-        let rounds = u64::from(rounds);
-        let large = (2 * rounds + 1) * self.large_bytes;
-        let small = rounds * self.small_blobs as u64 * SMALL_BYTES;
-        // A small file takes whole blocks, and its directories too.
-        large + 2 * small
     }
 
     /// For a look whether everything works.
-    pub(crate) fn quick() -> Scale {
+    pub(crate) fn short() -> Scale {
         Scale {
-            large_bytes: 64 * MIB as u64,
-            small_blobs: 100,
-            requests: 500,
-            small_time: Duration::from_secs(2),
+            short: true,
+            large_bytes: 16 * MIB,
+            window: Duration::from_millis(50),
         }
+    }
+
+    /// All of these, or in a short run the middle one.
+    pub(crate) fn some<T: Copy>(&self, all: &[T]) -> Vec<T> {
+        match self.short {
+            true => vec![all[all.len() / 2]],
+            false => all.to_vec(),
+        }
+    }
+}
+
+/// The manifest of an image with [`CONFIG`] and these layers.
+pub(crate) fn image_manifest(layers: &[Blob]) -> Vec<u8> {
+    let layer = |layer: &Blob| json!({ "mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.bytes });
+    let layers: Vec<_> = layers.iter().map(layer).collect();
+    let config = digest(Sha256::new_with_prefix(CONFIG));
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": { "mediaType": CONFIG_TYPE, "digest": config, "size": CONFIG.len() },
+        "layers": layers,
+    });
+    manifest.to_string().into_bytes()
+}
+
+/// `64 KiB`, `1 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes.is_multiple_of(GIB) => format!("{} GiB", bytes / GIB),
+        bytes if bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        bytes => format!("{} KiB", bytes / KIB),
+    }
+}
+
+/// `1 client`, `4 clients`.
+pub(crate) fn clients(count: usize) -> String {
+    match count {
+        1 => "1 client".to_owned(),
+        count => format!("{count} clients"),
     }
 }

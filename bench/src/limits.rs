@@ -1,0 +1,124 @@
+//! What the machine can do without a registry: the limits that pushes are compared with.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::Result;
+use crate::bench::Bench;
+use crate::content::{Blob, digest};
+use crate::measure::Sample;
+use crate::server::LOOPBACK;
+
+pub(crate) const HASH: &str = "limit: SHA-256 over memory";
+pub(crate) const WRITE: &str = "limit: write and fdatasync";
+pub(crate) const RECEIVE_AND_HASH: &str = "limit: receive and hash";
+pub(crate) const SYNCED_FILES: &str = "limit: create, write and fdatasync";
+
+const RECEIVE_BYTES: usize = 512 * 1024;
+
+/// Hashes a blob.
+pub(crate) fn hash(bench: &Bench, blob: &Blob) -> Result<Sample> {
+    let start = Instant::now();
+    let mut hash = Sha256::new();
+    for part in bench.content.body(blob) {
+        hash.update(part);
+    }
+    check(hash, blob)?;
+    Ok(sample(blob.bytes as f64, start))
+}
+
+/// Writes a blob to a new file and syncs it once.
+pub(crate) fn write(bench: &Bench, blob: &Blob) -> Result<Sample> {
+    let path = bench.data().join("limit");
+    let start = Instant::now();
+    let mut file = File::create(&path)?;
+    for part in bench.content.body(blob) {
+        file.write_all(part)?;
+    }
+    file.sync_data()?;
+    let sample = sample(blob.bytes as f64, start);
+    fs::remove_file(&path)?;
+    Ok(sample)
+}
+
+/// Receives a blob from a socket and hashes it, on one thread while another one sends.
+pub(crate) fn receive_and_hash(bench: &Bench, blob: &Blob) -> Result<Sample> {
+    let listener = TcpListener::bind((LOOPBACK, 0))?;
+    let address = listener.local_addr()?;
+    let start = Instant::now();
+    let hash = thread::scope(|scope| {
+        let sender = scope.spawn(move || -> std::io::Result<()> {
+            let mut stream = TcpStream::connect(address)?;
+            for part in bench.content.body(blob) {
+                stream.write_all(part)?;
+            }
+            Ok(())
+        });
+        let receive = || -> Result<Sha256> {
+            let (mut stream, _) = listener.accept()?;
+            let mut buffer = vec![0; RECEIVE_BYTES];
+            let mut hash = Sha256::new();
+            loop {
+                match stream.read(&mut buffer)? {
+                    0 => return Ok(hash),
+                    got => hash.update(&buffer[..got]),
+                }
+            }
+        };
+        let hash = receive()?;
+        sender.join().map_err(|_| "the sender panicked")??;
+        Ok::<_, crate::Error>(hash)
+    })?;
+    check(hash, blob)?;
+    Ok(sample(blob.bytes as f64, start))
+}
+
+/// Creates, writes and syncs files of this size on so many threads.
+pub(crate) fn synced_files(bench: &Bench, threads: usize, bytes: u64) -> Result<Sample> {
+    let directory = bench.data().join("limits");
+    fs::create_dir(&directory)?;
+    let body = bench.content.blob(bytes);
+    let (next, start, window) = (AtomicU64::new(0), Instant::now(), bench.scale.window * 2);
+    let files = || -> std::io::Result<()> {
+        while start.elapsed() < window {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let mut file = File::create(directory.join(number.to_string()))?;
+            for part in bench.content.body(&body) {
+                file.write_all(part)?;
+            }
+            file.sync_data()?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(files)).collect();
+        for thread in threads {
+            thread.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok::<_, crate::Error>(())
+    })?;
+    let sample = sample(next.into_inner() as f64, start);
+    fs::remove_dir_all(&directory)?;
+    Ok(sample)
+}
+
+fn check(hash: Sha256, blob: &Blob) -> Result<()> {
+    match digest(hash) == blob.digest {
+        true => Ok(()),
+        false => Err("the bytes are not those of the blob".into()),
+    }
+}
+
+fn sample(amount: f64, start: Instant) -> Sample {
+    Sample {
+        amount,
+        seconds: start.elapsed().as_secs_f64(),
+        ..Sample::default()
+    }
+}

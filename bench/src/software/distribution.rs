@@ -1,0 +1,50 @@
+//! Distribution's configuration file, which Holdfast reads as well.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use super::{Setting, Variant};
+use crate::Result;
+
+/// `serve <file>`, with Distribution's stock configuration but for its address, directory and logs.
+pub(super) fn arguments(setting: &Setting<'_>) -> Result<Vec<OsString>> {
+    let data = setting.home.join("data");
+    std::fs::create_dir_all(&data)?;
+    let mut text = format!(
+        "version: 0.1
+log:
+  level: warn
+  accesslog: {{disabled: true}}
+storage:
+  cache: {{blobdescriptor: inmemory}}
+  filesystem: {{rootdirectory: '{}'}}
+  delete: {{enabled: true}}
+http:
+  addr: '{}'
+  secret: the same for every start
+",
+        data.display(),
+        setting.address
+    );
+    match setting.variant {
+        Variant::Plain => {}
+        Variant::Tls => writeln!(
+            text,
+            "  tls: {{certificate: '{}', key: '{}'}}",
+            setting.certificate.file.display(),
+            setting.certificate.key_file.display()
+        )?,
+        Variant::Htpasswd => {
+            let path = setting.home.join("htpasswd");
+            std::fs::write(&path, setting.htpasswd)?;
+            let path = path.display();
+            writeln!(
+                text,
+                "auth:\n  htpasswd: {{realm: bench, path: '{path}'}}\n"
+            )?;
+        }
+    }
+    let path = setting.home.join("config.yml");
+    std::fs::write(&path, text)?;
+    Ok(vec!["serve".into(), path.into()])
+}

@@ -1,0 +1,231 @@
+//! The servers that are measured. The first is the one the others are compared with.
+//!
+//! One more server is one more entry in [`ALL`]: how its program is found, and how it is told where to
+//! listen and where to keep its data.
+
+mod distribution;
+mod find;
+mod nginx;
+mod zot;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Result;
+use crate::certificate::Certificate;
+
+/// A server and how it is used.
+pub(crate) struct Software {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// The program, or why it is not there.
+    find: fn() -> Result<PathBuf>,
+    /// Whether its absence ends the run.
+    required: bool,
+    /// Writes what it needs into its directory and says how to call it.
+    arguments: fn(setting: &Setting<'_>) -> Result<Vec<OsString>>,
+    version: &'static [&'static str],
+    /// Whether a 201 says that the data was synced, for the report.
+    pub(crate) syncs: &'static str,
+}
+
+/// What a server can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Pushes and pulls.
+    Registry,
+    /// Serves the very same bytes as files: the limit for pulls.
+    Files,
+}
+
+/// How a server is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Variant {
+    Plain,
+    Tls,
+    /// With an htpasswd file of one user.
+    Htpasswd,
+}
+
+/// Where and how a server is to run.
+pub(crate) struct Setting<'a> {
+    pub(crate) home: &'a Path,
+    pub(crate) address: SocketAddr,
+    pub(crate) variant: Variant,
+    pub(crate) certificate: &'a Certificate,
+    /// The htpasswd file's only line.
+    pub(crate) htpasswd: &'a str,
+}
+
+/// A server whose program was found.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) software: &'static Software,
+    program: PathBuf,
+}
+
+const ALL: [Software; 6] = [
+    Software {
+        name: "holdfast",
+        kind: Kind::Registry,
+        find: find::built_holdfast,
+        required: true,
+        arguments: distribution::arguments,
+        version: &["--version"],
+        syncs: "data and directory synced, then one durable transaction",
+    },
+    Software {
+        name: "docker-registry",
+        kind: Kind::Registry,
+        find: || find::installed("docker-registry"),
+        required: false,
+        arguments: distribution::arguments,
+        version: &["--version"],
+        syncs: "files synced, directories not",
+    },
+    Software {
+        name: "distribution-v3",
+        kind: Kind::Registry,
+        find: || find::installed("distribution-v3"),
+        required: false,
+        arguments: distribution::arguments,
+        version: &["--version"],
+        syncs: "files synced, directories not",
+    },
+    Software {
+        name: "zot",
+        kind: Kind::Registry,
+        find: || find::installed("zot"),
+        required: false,
+        arguments: zot::arguments,
+        version: &["--version"],
+        syncs: "blobs synced because `commit` is on here (off by default), directories not",
+    },
+    Software {
+        name: "nginx",
+        kind: Kind::Files,
+        find: || find::installed("nginx"),
+        required: false,
+        arguments: |setting| nginx::arguments(setting, nginx::Tuning::Defaults),
+        version: &["-v"],
+        syncs: "",
+    },
+    Software {
+        name: "nginx-tuned",
+        kind: Kind::Files,
+        find: || find::installed("nginx"),
+        required: false,
+        arguments: |setting| nginx::arguments(setting, nginx::Tuning::SmallSendBuffer),
+        version: &["-v"],
+        syncs: "",
+    },
+];
+
+/// The servers with these names, or all; and a sentence for each one that is not installed. `programs` says
+/// which program to use for a name.
+pub(crate) fn find(
+    names: &[String],
+    programs: &[(String, PathBuf)],
+) -> Result<(Vec<Found>, Vec<String>)> {
+    let given = programs.iter().map(|(name, _)| name);
+    for name in names.iter().chain(given) {
+        if ALL.iter().all(|software| software.name != *name) {
+            let known: Vec<&str> = ALL.iter().map(|software| software.name).collect();
+            return Err(
+                format!("no server is called {name}; there are {}", known.join(", ")).into(),
+            );
+        }
+    }
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for software in &ALL {
+        if !names.is_empty() && !names.iter().any(|name| name == software.name) {
+            continue;
+        }
+        let given = programs.iter().find(|(name, _)| name == software.name);
+        let program = match given {
+            Some((_, path)) => find::program(path),
+            None => (software.find)(),
+        };
+        match program {
+            Ok(program) => found.push(Found { software, program }),
+            Err(error) if software.required || given.is_some() => return Err(error),
+            Err(error) => missing.push(format!("{} is not measured: {error}.", software.name)),
+        }
+    }
+    if found.is_empty() {
+        return Err("there is no server to measure".into());
+    }
+    Ok((found, missing))
+}
+
+/// What a 201 means on each of these servers.
+pub(crate) fn syncs(found: &[Found]) -> String {
+    let registries = found
+        .iter()
+        .filter(|found| found.software.kind == Kind::Registry);
+    let sentence = |found: &Found| format!("{}: {}", found.software.name, found.software.syncs);
+    registries.map(sentence).collect::<Vec<_>>().join("; ")
+}
+
+impl Variant {
+    /// What is added to a server's name.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Variant::Plain => "",
+            Variant::Tls => " (TLS)",
+            Variant::Htpasswd => " (htpasswd)",
+        }
+    }
+}
+
+impl Found {
+    /// How to start it, with everything it writes below its home.
+    pub(crate) fn command(&self, setting: &Setting<'_>) -> Result<Command> {
+        let mut command = Command::new(&self.program);
+        command
+            .args((self.software.arguments)(setting)?)
+            .current_dir(setting.home)
+            .stdin(Stdio::null());
+        // Variables of Distribution would override the configuration file.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("REGISTRY_") {
+                command.env_remove(name);
+            }
+        }
+        // Distribution v3 sends traces to a collector unless told otherwise.
+        command.env("OTEL_TRACES_EXPORTER", "none");
+        Ok(command)
+    }
+
+    /// What the program says its version is.
+    pub(crate) fn version(&self) -> String {
+        let output = Command::new(&self.program)
+            .args(self.software.version)
+            .output();
+        let text = output.map(|output| {
+            // nginx and zot write it to standard error.
+            let text = [output.stdout, output.stderr].concat();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let text = text.unwrap_or_default();
+        let version = find::version(&text);
+        format!("{} {version}", self.software.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_refused() {
+        let expected = "no server is called holdfats; there are holdfast, docker-registry, distribution-v3, zot, nginx, nginx-tuned";
+        let error = find(&["holdfats".to_owned()], &[]).err().unwrap();
+        assert_eq!(error.to_string(), expected);
+        let programs = [("holdfats".to_owned(), PathBuf::new())];
+        let error = find(&[], &programs).err().unwrap();
+        assert_eq!(error.to_string(), expected);
+    }
+}
