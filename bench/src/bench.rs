@@ -10,8 +10,9 @@ use crate::Result;
 use crate::certificate::Certificate;
 use crate::content::Content;
 use crate::measure::Sample;
-use crate::process::Pinned;
+use crate::process::{Pinned, Processes};
 use crate::server::{Running, Server};
+use crate::turns::Turns;
 use crate::workload::Scale;
 
 /// The only user of servers with accounts, and a password that is no secret.
@@ -24,9 +25,15 @@ const ROUNDS_PER_CHECK: u32 = 5;
 /// Longest time that a round may take.
 const MAX_ROUND: Duration = Duration::from_secs(600);
 
+/// A server that used no more than this between two looks has nothing left to do.
+const BUSY_SECONDS: f64 = 0.01;
+const SETTLE_LOOK: Duration = Duration::from_millis(40);
+const MAX_SETTLE_LOOKS: usize = 100;
+
 /// What all measurements share.
 pub(crate) struct Bench {
     pub(crate) running: Running,
+    pub(crate) turns: Turns,
     pub(crate) content: Content,
     pub(crate) scale: Scale,
     pub(crate) certificate: Certificate,
@@ -53,7 +60,7 @@ pub(crate) struct Round<'a> {
 }
 
 impl Bench {
-    pub(crate) fn new(data: &Path, running: Running, scale: Scale) -> Result<Bench> {
+    pub(crate) fn new(data: &Path, running: Running, scale: Scale, turns: Turns) -> Result<Bench> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -61,6 +68,7 @@ impl Bench {
         let encoded = base64(format!("{USER}:{PASSWORD}").as_bytes());
         Ok(Bench {
             running,
+            turns,
             content: Content::new(),
             scale,
             certificate: Certificate::create(data, &["127.0.0.1"])?,
@@ -119,8 +127,24 @@ impl Round<'_> {
             peak_kib: processes.peak_kib()?,
             latency: None,
         };
+        drop(pinned);
+        settle(&processes)?;
         Ok((result, sample))
     }
+}
+
+/// Waits until a server has ended what clients left it with, so that it does not run in the next one's time.
+fn settle(processes: &Processes) -> Result<()> {
+    let mut before = processes.cpu_seconds()?;
+    for _ in 0..MAX_SETTLE_LOOKS {
+        std::thread::sleep(SETTLE_LOOK);
+        let now = processes.cpu_seconds()?;
+        if now - before <= BUSY_SECONDS {
+            return Ok(());
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use crate::bench::{Bench, Round};
 use crate::measure::{Figure, Measured, Sample};
 use crate::report;
 use crate::server::Server;
-use crate::software::{Found, Kind, Variant};
+use crate::software::{Found, Variant};
 use crate::workload::{Case, Group, Limit};
 
 /// How often and how long is measured.
@@ -26,6 +26,8 @@ pub(crate) struct Outcome {
     pub(crate) measured: Vec<Measured>,
     /// A sentence for everything that went wrong.
     pub(crate) failures: Vec<String>,
+    /// A sentence for everything that cannot be run here.
+    pub(crate) missing: Vec<String>,
 }
 
 /// A server that takes part in a group, or its way to start one.
@@ -47,21 +49,29 @@ pub(crate) fn run(
     rounds: Rounds,
     bench: &Bench,
 ) -> Result<Outcome> {
-    group.prepare(bench);
-    let group = &*group;
     let mut outcome = Outcome::default();
+    let turn = bench.turns.take()?;
+    if let Err(error) = group.prepare(bench) {
+        let sentence = format!("{} is not run: {error}.", group.name());
+        eprintln!("{sentence}");
+        outcome.missing.push(sentence);
+        return Ok(outcome);
+    }
+    let group = &*group;
     let mut contestants = contestants(group, found);
     let cases: Vec<_> = group
         .cases(&bench.scale)
         .into_iter()
         .filter(|case| wanted(&format!("{}/{}", group.name(), case.name())))
         .collect();
-    for (number, case) in cases.iter().enumerate() {
-        if number == 0 && !group.fresh() {
-            for contestant in &mut contestants {
-                contestant.join(group, bench, &mut outcome)?;
-            }
+    if !group.fresh() {
+        for contestant in &mut contestants {
+            contestant.join(group, bench, &mut outcome)?;
         }
+    }
+    drop(turn);
+    for case in &cases {
+        let _turn = bench.turns.take()?;
         measure(
             group,
             case.as_ref(),
@@ -81,16 +91,16 @@ pub(crate) fn run(
 }
 
 fn contestants(group: &dyn Group, found: &[Found]) -> Vec<Contestant> {
-    let several = group.variants(Kind::Registry).len() > 1;
-    let name = |name: &str, variant: Variant| match several {
-        true => format!("{name}{}", variant.suffix()),
-        false => name.to_owned(),
+    let variants = group.variants(found[0].software);
+    let name = |name: &str, variant: Variant| match variants.len() {
+        0 | 1 => name.to_owned(),
+        _ => format!("{name}{}", variant.suffix()),
     };
     let first = found[0].software.name;
     let mut contestants = Vec::new();
-    for variant in group.variants(Kind::Registry) {
+    for &variant in &variants {
         for found in found {
-            if group.variants(found.software.kind).contains(&variant) {
+            if group.variants(found.software).contains(&variant) {
                 contestants.push(Contestant {
                     name: name(found.software.name, variant),
                     baseline: name(first, variant),
@@ -118,7 +128,7 @@ impl Contestant {
     fn join(&mut self, group: &dyn Group, bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         eprintln!("{}: {} is started and filled", group.name(), self.name);
         let home = self.home(group);
-        let server = Server::start(&self.found, self.variant, group.host(), &home, bench);
+        let server = Server::start(&self.found, self.variant, group.link(), &home, bench);
         let filled = server.and_then(|server| {
             group
                 .fill(&server, bench)
@@ -148,7 +158,7 @@ impl Contestant {
             return round(self.server.as_ref().ok_or("the server is not running")?);
         }
         let home = self.home(group);
-        let server = Server::start(&self.found, self.variant, group.host(), &home, bench)?;
+        let server = Server::start(&self.found, self.variant, group.link(), &home, bench)?;
         group.fill(&server, bench)?;
         let sample = round(&server);
         drop(server);
@@ -189,7 +199,7 @@ fn measure(
     let baseline = contestants.first().map(|first| first.name.clone());
     let servers = contestants
         .iter_mut()
-        .filter(|contestant| !contestant.failed)
+        .filter(|contestant| !contestant.failed && case.takes(contestant.found.software))
         .map(Turn::Server);
     let limits = case.limits().into_iter().map(Turn::Limit);
     let mut seats: Vec<Seat<'_>> = servers

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::Result;
 use crate::bench::Bench;
 use crate::content::{Blob, digest};
 use crate::measure::Sample;
+use crate::page_cache;
 use crate::server::LOOPBACK;
 
 pub(crate) const HASH: &str = "limit: SHA-256 over memory";
@@ -20,6 +22,11 @@ pub(crate) const WRITE: &str = "limit: write and fdatasync";
 pub(crate) const RECEIVE_AND_HASH: &str = "limit: receive and hash";
 pub(crate) const SYNCED_FILES: &str = "limit: create, write and fdatasync";
 
+pub(crate) const READ: &str = "limit: reading a file";
+
+/// Read and written at once, and how memory must be aligned for reads past the cache.
+const PIECE_BYTES: usize = 1 << 20;
+const ALIGNMENT: usize = 4096;
 const RECEIVE_BYTES: usize = 512 * 1024;
 
 /// Hashes a blob.
@@ -45,6 +52,46 @@ pub(crate) fn write(bench: &Bench, blob: &Blob) -> Result<Sample> {
     let sample = sample(blob.bytes as f64, start);
     fs::remove_file(&path)?;
     Ok(sample)
+}
+
+/// Writes the file that [`read`] reads.
+pub(crate) fn prepare_read(bench: &Bench, blob: &Blob) -> Result<()> {
+    let directory = bench.data().join("read");
+    fs::create_dir_all(&directory)?;
+    let mut file = File::create(directory.join("file"))?;
+    for part in bench.content.body(blob) {
+        file.write_all(part)?;
+    }
+    Ok(file.sync_all()?)
+}
+
+/// Reads a cold file, through the page cache and past it; the faster of the two.
+pub(crate) fn read(bench: &Bench) -> Result<Sample> {
+    let directory = bench.data().join("read");
+    let mut memory = vec![0; PIECE_BYTES + ALIGNMENT];
+    let aligned = memory.as_ptr().align_offset(ALIGNMENT);
+    let piece = &mut memory[aligned..aligned + PIECE_BYTES];
+    let mut best: Option<Sample> = None;
+    for flags in [OFlags::RDONLY, OFlags::RDONLY | OFlags::DIRECT] {
+        page_cache::evict(&directory)?;
+        let start = Instant::now();
+        // Not every file system reads past its cache.
+        let Ok(file) = rustix::fs::open(directory.join("file"), flags, Mode::empty()) else {
+            continue;
+        };
+        let (mut file, mut bytes) = (File::from(file), 0);
+        loop {
+            match file.read(piece)? {
+                0 => break,
+                got => bytes += got,
+            }
+        }
+        let sample = sample(bytes as f64, start);
+        if best.is_none_or(|best| sample.seconds < best.seconds) {
+            best = Some(sample);
+        }
+    }
+    best.ok_or_else(|| "the file cannot be read".into())
 }
 
 /// Receives a blob from a socket and hashes it, on one thread while another one sends.

@@ -148,8 +148,13 @@ pub(crate) async fn open(
     spinning(spin, all(connections.into_iter().map(client))).await?;
     Ok(Latencies {
         histogram: histogram.into_inner(),
-        overloaded: overloaded.get(),
+        overloaded: overloaded.get() || is_late(schedule.start.elapsed(), time),
     })
+}
+
+/// Whether requests that were spread over `time` took so much longer that the server cannot carry their rate.
+fn is_late(took: Duration, time: Duration) -> bool {
+    took > time + Duration::max(time / 10, MAX_LAG / 10)
 }
 
 /// When requests are due.
@@ -230,6 +235,14 @@ mod tests {
         assert_eq!(after.len(), 10);
         assert_eq!(after[0], Duration::ZERO);
         assert_eq!(after[9], Duration::from_millis(45));
+    }
+
+    #[test]
+    fn a_server_that_falls_behind_is_late() {
+        let second = Duration::from_secs(1);
+        assert!(!is_late(second * 21 / 20, second));
+        assert!(is_late(second * 23 / 20, second));
+        assert!(!is_late(second / 10, second / 100));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::Result;
 
 /// Cores, processor, kernel and file system in one line.
@@ -25,6 +27,17 @@ pub(crate) fn facts(data: &Path) -> String {
     let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
     let file_system = file_system(&mounts, &data).unwrap_or("unknown file system");
     format!("{cores}, {processor}, {kernel}, data on {file_system}")
+}
+
+/// As many open files as are permitted, for us and for the servers we start: a thousand clients need several
+/// thousand.
+pub(crate) fn allow_many_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, wanted)?)
 }
 
 /// Refuses to begin what would fill the disk.

@@ -25,6 +25,7 @@ mod certificate;
 mod client;
 mod content;
 mod contest;
+mod delay_line;
 mod limits;
 mod load;
 mod machine;
@@ -34,6 +35,7 @@ mod process;
 mod report;
 mod server;
 mod software;
+mod turns;
 mod workload;
 
 use std::path::PathBuf;
@@ -46,6 +48,7 @@ use bench::Bench;
 use contest::Rounds;
 use report::Report;
 use server::Running;
+use turns::Turns;
 use workload::{MIB, Scale};
 
 /// What failed, in words.
@@ -84,6 +87,9 @@ struct Options {
     /// Directory for the data of the servers; a new directory in it is used and removed.
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
     data: PathBuf,
+    /// Hold a lock on this file while a workload is measured, so that others who use it take turns with it.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Measure only this server; may be given several times.
     #[arg(long = "server", value_name = "NAME")]
     servers: Vec<String>,
@@ -109,6 +115,13 @@ impl Options {
         Rounds {
             count: if self.short { 1 } else { self.rounds },
             budget: Duration::from_secs(self.budget),
+        }
+    }
+
+    fn turns(&self) -> Result<Turns> {
+        match &self.lock {
+            Some(path) => Turns::with_others(path),
+            None => Ok(Turns::alone()),
         }
     }
 
@@ -151,6 +164,7 @@ fn list(options: &Options) {
 /// Whether everything that was begun came to its end.
 fn run(options: &Options) -> Result<bool> {
     let running = Running::kill_on_signals()?;
+    machine::allow_many_files()?;
     let (found, missing) = software::find(&options.servers, &options.programs)?;
     for reason in &missing {
         eprintln!("{reason}");
@@ -163,7 +177,7 @@ fn run(options: &Options) -> Result<bool> {
     let data = tempfile::Builder::new()
         .prefix("holdfast-bench-")
         .tempdir_in(&options.data)?;
-    let bench = Bench::new(data.path(), running, options.scale())?;
+    let bench = Bench::new(data.path(), running, options.scale(), options.turns()?)?;
     let rounds = options.rounds();
 
     let versions: Vec<String> = found.iter().map(|found| found.version()).collect();
@@ -180,6 +194,7 @@ fn run(options: &Options) -> Result<bool> {
                 rounds.count,
                 rounds.budget.as_secs()
             ),
+            "processor time is the server's, user and system; memory of a server of several processes (nginx) is their sum, what they share counted in each; access logs are off everywhere".to_owned(),
         ],
         groups: Vec::new(),
         measured: Vec::new(),
@@ -200,6 +215,7 @@ fn run(options: &Options) -> Result<bool> {
         report.groups.push((name, group.about()));
         report.measured.extend(outcome.measured);
         complete &= outcome.failures.is_empty();
+        report.missing.extend(outcome.missing);
         report.missing.extend(outcome.failures);
         if let Some(directory) = &options.report {
             report.write(directory)?;

@@ -51,6 +51,8 @@ pub(crate) struct Measured {
 pub(crate) enum Figure {
     Speed,
     Cost,
+    /// Cores that the server kept busy.
+    Busy,
     Peak,
     P50,
     P99,
@@ -109,6 +111,7 @@ impl Sample {
             Figure::Speed if unit == Unit::Start => self.seconds * 1000.0 / self.amount,
             Figure::Speed => self.amount / unit.speed_unit() / self.seconds,
             Figure::Cost => self.cpu_seconds / (self.amount / unit.cost_unit()),
+            Figure::Busy => self.cpu_seconds / self.seconds,
             Figure::Peak => self.peak_kib as f64 / 1024.0,
             Figure::P50 => self.latency?.p50,
             Figure::P99 => self.latency?.p99,
@@ -134,9 +137,12 @@ impl Measured {
         let values = values.filter(|values| !values.is_empty())?;
         match figure {
             Figure::Peak => values.into_iter().reduce(f64::max),
-            Figure::Speed | Figure::Cost | Figure::P50 | Figure::P99 | Figure::P999 => {
-                Some(median(values))
-            }
+            Figure::Speed
+            | Figure::Cost
+            | Figure::Busy
+            | Figure::P50
+            | Figure::P99
+            | Figure::P999 => Some(median(values)),
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Files in and out of the page cache. Source: open(2).
+//! Files in and out of the page cache. Source: posix_fadvise(2).
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::Result;
 
@@ -15,6 +17,15 @@ pub(crate) fn load(directory: &Path) -> Result<()> {
         let mut file = File::open(path)?;
         while file.read(&mut buffer)? > 0 {}
         Ok(())
+    })
+}
+
+/// Writes out every file below a directory and drops it from the cache.
+pub(crate) fn evict(directory: &Path) -> Result<()> {
+    each_file(directory, &mut |path| {
+        let file = File::open(path)?;
+        file.sync_all()?;
+        Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
     })
 }
 

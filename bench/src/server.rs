@@ -20,8 +20,9 @@ use signal_hook::iterator::Signals;
 use crate::Result;
 use crate::bench::Bench;
 use crate::client::{Connection, Target, connector};
+use crate::delay_line::DelayLine;
 use crate::process::Processes;
-use crate::software::{Found, Kind, Setting, Variant};
+use crate::software::{Found, Kind, Setting, Software, Variant};
 
 /// Longest wait for a server to answer after its start.
 const START_SECONDS: u64 = 60;
@@ -31,6 +32,9 @@ const END_SECONDS: u64 = 5;
 const END_POLL: Duration = Duration::from_millis(5);
 /// As much of a server's log as an error shows.
 const MAX_LOG_LINES: usize = 20;
+
+/// The address of servers that are near.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The processes that a signal kills.
 #[derive(Clone)]
@@ -44,9 +48,11 @@ pub(crate) struct Server {
     found: Found,
     home: PathBuf,
     target: Arc<Target>,
+    variant: Variant,
+    /// The network namespace it runs in, where that is not ours.
+    namespace: Option<String>,
     child: Arc<Mutex<Child>>,
     running: Running,
-    pid: u32,
 }
 
 impl Running {
@@ -76,28 +82,22 @@ impl Running {
 }
 
 impl Server {
-    /// Starts a server on a free port of `host`, at home in a directory of this name below the data, and
+    /// Starts a server on a free port, at the far end of a link where there is one, at home in a directory of this name below the data, and
     /// waits until it answers. What the directory holds already is kept.
     pub(crate) fn start(
         found: &Found,
         variant: Variant,
-        host: IpAddr,
+        link: Option<&DelayLine>,
         home: &str,
         bench: &Bench,
     ) -> Result<Server> {
         let home = bench.data().join(home);
         std::fs::create_dir_all(&home)?;
-        let address = free_address(host)?;
-        let setting = Setting {
-            home: &home,
-            address,
-            variant,
-            certificate: &bench.certificate,
-            htpasswd: &bench.htpasswd,
+        let address = match link {
+            Some(link) => SocketAddr::new(link.address(), link.port()),
+            None => free_address()?,
         };
-        let log = File::create(home.join("log"))?;
-        let mut command = found.command(&setting)?;
-        command.stdout(log.try_clone()?).stderr(log);
+        let namespace = link.map(|link| link.namespace().to_owned());
         let tls = match variant {
             Variant::Tls => Some(connector(&bench.certificate.certificate)?),
             Variant::Plain | Variant::Htpasswd => None,
@@ -109,26 +109,47 @@ impl Server {
             files: (found.software.kind == Kind::Files).then(|| home.join("data")),
         };
         let child = {
+            // Held meanwhile, so that a signal finds the process.
             let mut children = lock(&bench.running.children);
-            let name = found.software.name;
-            let child = command
-                .spawn()
-                .map_err(|error| format!("{name} cannot be started: {error}"))?;
+            let child = spawn(found, variant, address, namespace.as_deref(), &home, bench)?;
             let child = Arc::new(Mutex::new(child));
             children.push(child.clone());
             child
         };
-        let pid = lock(&child).id();
         let server = Server {
             found: found.clone(),
             home,
             target: Arc::new(target),
+            variant,
+            namespace,
             child,
             running: bench.running.clone(),
-            pid,
         };
         server.wait_until_ready(bench)?;
         Ok(server)
+    }
+
+    /// Ends the server and starts it again where it was. Returns the seconds from the start of the program
+    /// to its first answer.
+    pub(crate) fn restart(&self, bench: &Bench) -> Result<f64> {
+        let started = {
+            let mut child = lock(&self.child);
+            end(&mut child);
+            let started = Instant::now();
+            let address = self.target.address;
+            let namespace = self.namespace.as_deref();
+            *child = spawn(
+                &self.found,
+                self.variant,
+                address,
+                namespace,
+                &self.home,
+                bench,
+            )?;
+            started
+        };
+        self.wait_until_ready(bench)?;
+        Ok(started.elapsed().as_secs_f64())
     }
 
     fn wait_until_ready(&self, bench: &Bench) -> Result<()> {
@@ -155,12 +176,16 @@ impl Server {
         }
     }
 
+    pub(crate) fn software(&self) -> &'static Software {
+        self.found.software
+    }
+
     pub(crate) fn target(&self) -> &Arc<Target> {
         &self.target
     }
 
     pub(crate) fn processes(&self) -> Processes {
-        Processes::of(self.pid)
+        Processes::of(lock(&self.child).id())
     }
 
     /// The directory it keeps everything in.
@@ -182,6 +207,28 @@ impl Drop for Server {
         end(&mut lock(&self.child));
         lock(&self.running.children).retain(|child| !Arc::ptr_eq(child, &self.child));
     }
+}
+
+fn spawn(
+    found: &Found,
+    variant: Variant,
+    address: SocketAddr,
+    namespace: Option<&str>,
+    home: &Path,
+    bench: &Bench,
+) -> Result<Child> {
+    let setting = Setting {
+        home,
+        address,
+        variant,
+        certificate: &bench.certificate,
+        htpasswd: &bench.htpasswd,
+    };
+    let log = File::create(home.join("log"))?;
+    let mut command = found.command(&setting, namespace)?;
+    command.stdout(log.try_clone()?).stderr(log);
+    let child = command.spawn();
+    child.map_err(|error| format!("{} cannot be started: {error}", found.software.name).into())
 }
 
 /// Asks a process to end, so that nginx ends its workers too, and kills it when it does not.
@@ -208,10 +255,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The address of servers that are near.
-pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
 /// A port that was free a moment ago; the server says so if somebody else was quicker.
-fn free_address(host: IpAddr) -> Result<SocketAddr> {
-    Ok(TcpListener::bind((host, 0))?.local_addr()?)
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((LOOPBACK, 0))?.local_addr()?)
 }

@@ -8,7 +8,7 @@ mod answer;
 mod registry;
 mod stream;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -37,7 +37,13 @@ const READS_PER_TURN: usize = 16;
 const PARTS_PER_WRITE: usize = 8;
 
 thread_local! {
+    static SENT: Cell<u64> = const { Cell::new(0) };
     static RECEIVED: RefCell<Vec<u8>> = RefCell::new(vec![0; RECEIVE_BYTES]);
+}
+
+/// Bytes that the clients of this thread have sent so far.
+pub(crate) fn sent_bytes() -> u64 {
+    SENT.get()
 }
 
 /// How clients reach a server.
@@ -188,7 +194,10 @@ impl Connection {
                 poll_fn(|context| Pin::new(&mut self.stream).poll_write_vectored(context, parts));
             match written.await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => IoSlice::advance_slices(&mut parts, written),
+                written => {
+                    SENT.set(SENT.get() + written as u64);
+                    IoSlice::advance_slices(&mut parts, written);
+                }
             }
         }
         Ok(())

@@ -32,6 +32,19 @@ impl Target {
         self.request("HEAD", &format!("/v2/{repository}/blobs/{digest}"), "", 200)
     }
 
+    /// `GET` of bytes `first` to `last`, the last included.
+    pub(crate) fn get_range(
+        &self,
+        repository: &str,
+        digest: &str,
+        first: u64,
+        last: u64,
+    ) -> Request {
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        let range = format!("Range: bytes={first}-{last}\r\n");
+        self.request("GET", &path, &range, 206)
+    }
+
     /// `GET` of a manifest by tag or digest.
     pub(crate) fn get_manifest(
         &self,

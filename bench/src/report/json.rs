@@ -33,6 +33,7 @@ fn result(row: &Measured) -> Value {
         "p50_milliseconds": row.figure(Figure::P50),
         "p99_milliseconds": row.figure(Figure::P99),
         "p999_milliseconds": row.figure(Figure::P999),
+        "cores_busy": row.figure(Figure::Busy),
         "peak_rss_mib": row.figure(Figure::Peak),
         "samples": samples,
     })

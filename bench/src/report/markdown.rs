@@ -24,6 +24,7 @@ impl Report {
                 let _ = writeln!(text, "* {first}");
             }
         }
+        text.push_str(&self.goals());
         for (group, about) in &self.groups {
             let rows: Vec<&Measured> = self.rows(group);
             if rows.is_empty() {
@@ -61,7 +62,11 @@ fn table(text: &mut String, unit: Unit, rows: &[&Measured]) {
         .collect();
     let mut columns = vec![(Figure::Speed, speed)];
     columns.extend(latencies.iter().copied());
-    columns.extend([(Figure::Cost, cost), (Figure::Peak, "peak RSS MiB")]);
+    columns.extend([
+        (Figure::Cost, cost),
+        (Figure::Busy, "cores busy"),
+        (Figure::Peak, "peak RSS MiB"),
+    ]);
     let mut ratios = vec![Figure::Speed];
     ratios.extend(
         latencies
@@ -104,6 +109,7 @@ fn title(figure: Figure, unit: Unit) -> &'static str {
         Figure::Speed if unit == Unit::Start => "time",
         Figure::Speed => "speed",
         Figure::Cost => "CPU",
+        Figure::Busy => "cores",
         Figure::Peak => "RSS",
         Figure::P50 => "p50",
         Figure::P99 => "p99",
@@ -147,8 +153,8 @@ mod tests {
             "* a machine\n",
             "* Nobody else.\n",
             "## pull\n\nBlobs.\n",
-            "| one | ours | 1024 | 0.500 | 10.0 |  |  |  |\n",
-            "| one | theirs | 256 | 2.00 | 10.0 | 4.00× | 0.250× | 1.00× |\n",
+            "| one | ours | 1024 | 0.500 | 0.500 | 10.0 |  |  |  |\n",
+            "| one | theirs | 256 | 2.00 | 0.500 | 10.0 | 4.00× | 0.250× | 1.00× |\n",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

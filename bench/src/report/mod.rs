@@ -1,5 +1,6 @@
 //! The results as Markdown for people and as JSON for programs.
 
+mod goals;
 mod json;
 mod markdown;
 

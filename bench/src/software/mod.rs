@@ -22,13 +22,23 @@ pub(crate) struct Software {
     pub(crate) kind: Kind,
     /// The program, or why it is not there.
     find: fn() -> Result<PathBuf>,
-    /// Whether its absence ends the run.
-    required: bool,
+    presence: Presence,
     /// Writes what it needs into its directory and says how to call it.
     arguments: fn(setting: &Setting<'_>) -> Result<Vec<OsString>>,
     version: &'static [&'static str],
     /// Whether a 201 says that the data was synced, for the report.
     pub(crate) syncs: &'static str,
+}
+
+/// What its absence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// The end of the run.
+    Required,
+    /// A line in the report.
+    Expected,
+    /// Nothing: it takes part only when its program is named.
+    OnRequest,
 }
 
 /// What a server can do.
@@ -66,57 +76,77 @@ pub(crate) struct Found {
     program: PathBuf,
 }
 
-const ALL: [Software; 6] = [
+/// What is measured.
+pub(crate) const HOLDFAST: &str = "holdfast";
+/// Another build of it, to see what a change does.
+pub(crate) const HOLDFAST_BEFORE: &str = "holdfast-before";
+pub(crate) const DOCKER_REGISTRY: &str = "docker-registry";
+pub(crate) const DISTRIBUTION_V3: &str = "distribution-v3";
+pub(crate) const ZOT: &str = "zot";
+pub(crate) const NGINX: &str = "nginx";
+pub(crate) const NGINX_TUNED: &str = "nginx-tuned";
+const SYNCS_ALL: &str = "data and directory synced, then one durable transaction";
+
+const ALL: [Software; 7] = [
     Software {
-        name: "holdfast",
+        name: HOLDFAST,
         kind: Kind::Registry,
         find: find::built_holdfast,
-        required: true,
+        presence: Presence::Required,
         arguments: distribution::arguments,
         version: &["--version"],
-        syncs: "data and directory synced, then one durable transaction",
+        syncs: SYNCS_ALL,
     },
     Software {
-        name: "docker-registry",
+        name: HOLDFAST_BEFORE,
         kind: Kind::Registry,
-        find: || find::installed("docker-registry"),
-        required: false,
+        find: || Err("it is given by --program holdfast-before=PATH".into()),
+        presence: Presence::OnRequest,
+        arguments: distribution::arguments,
+        version: &["--version"],
+        syncs: SYNCS_ALL,
+    },
+    Software {
+        name: DOCKER_REGISTRY,
+        kind: Kind::Registry,
+        find: || find::installed(DOCKER_REGISTRY),
+        presence: Presence::Expected,
         arguments: distribution::arguments,
         version: &["--version"],
         syncs: "files synced, directories not",
     },
     Software {
-        name: "distribution-v3",
+        name: DISTRIBUTION_V3,
         kind: Kind::Registry,
-        find: || find::installed("distribution-v3"),
-        required: false,
+        find: || find::installed(DISTRIBUTION_V3),
+        presence: Presence::Expected,
         arguments: distribution::arguments,
         version: &["--version"],
         syncs: "files synced, directories not",
     },
     Software {
-        name: "zot",
+        name: ZOT,
         kind: Kind::Registry,
-        find: || find::installed("zot"),
-        required: false,
+        find: || find::installed(ZOT),
+        presence: Presence::Expected,
         arguments: zot::arguments,
         version: &["--version"],
         syncs: "blobs synced because `commit` is on here (off by default), directories not",
     },
     Software {
-        name: "nginx",
+        name: NGINX,
         kind: Kind::Files,
-        find: || find::installed("nginx"),
-        required: false,
+        find: || find::installed(NGINX),
+        presence: Presence::Expected,
         arguments: |setting| nginx::arguments(setting, nginx::Tuning::Defaults),
         version: &["-v"],
         syncs: "",
     },
     Software {
-        name: "nginx-tuned",
+        name: NGINX_TUNED,
         kind: Kind::Files,
-        find: || find::installed("nginx"),
-        required: false,
+        find: || find::installed(NGINX),
+        presence: Presence::Expected,
         arguments: |setting| nginx::arguments(setting, nginx::Tuning::SmallSendBuffer),
         version: &["-v"],
         syncs: "",
@@ -150,7 +180,10 @@ pub(crate) fn find(
         };
         match program {
             Ok(program) => found.push(Found { software, program }),
-            Err(error) if software.required || given.is_some() => return Err(error),
+            Err(error) if software.presence == Presence::Required || given.is_some() => {
+                return Err(error);
+            }
+            Err(_) if software.presence == Presence::OnRequest => {}
             Err(error) => missing.push(format!("{} is not measured: {error}.", software.name)),
         }
     }
@@ -169,6 +202,18 @@ pub(crate) fn syncs(found: &[Found]) -> String {
     registries.map(sentence).collect::<Vec<_>>().join("; ")
 }
 
+impl Software {
+    /// Whether it is Holdfast, this build or another one.
+    pub(crate) fn is_holdfast(&self) -> bool {
+        [HOLDFAST, HOLDFAST_BEFORE].contains(&self.name)
+    }
+
+    /// Whether its store is Distribution's, where tags can be written as files.
+    pub(crate) fn writes_link_files(&self) -> bool {
+        [DOCKER_REGISTRY, DISTRIBUTION_V3].contains(&self.name)
+    }
+}
+
 impl Variant {
     /// What is added to a server's name.
     pub(crate) fn suffix(self) -> &'static str {
@@ -182,8 +227,20 @@ impl Variant {
 
 impl Found {
     /// How to start it, with everything it writes below its home.
-    pub(crate) fn command(&self, setting: &Setting<'_>) -> Result<Command> {
-        let mut command = Command::new(&self.program);
+    pub(crate) fn command(
+        &self,
+        setting: &Setting<'_>,
+        namespace: Option<&str>,
+    ) -> Result<Command> {
+        let mut command = match namespace {
+            // It becomes the program: the process id stays the same.
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         command
             .args((self.software.arguments)(setting)?)
             .current_dir(setting.home)
@@ -221,7 +278,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        let expected = "no server is called holdfats; there are holdfast, docker-registry, distribution-v3, zot, nginx, nginx-tuned";
+        let expected = "no server is called holdfats; there are holdfast, holdfast-before, docker-registry, distribution-v3, zot, nginx, nginx-tuned";
         let error = find(&["holdfats".to_owned()], &[]).err().unwrap();
         assert_eq!(error.to_string(), expected);
         let programs = [("holdfats".to_owned(), PathBuf::new())];

@@ -13,7 +13,7 @@ use crate::content::{Blob, digest};
 use crate::load::{self, End, Waiting};
 use crate::measure::{Latency, Sample, Unit};
 use crate::server::Server;
-use crate::software::{Kind, Variant};
+use crate::software::{Kind, Software, Variant};
 
 const REPOSITORY: &str = "bench/manifest";
 const TAG: &str = "latest";
@@ -71,18 +71,19 @@ impl Group for Manifest {
         "A manifest of 8 layers by tag and by digest, and HEAD of a blob; anonymous, and with an htpasswd file of one user (bcrypt, cost 5). nginx serves the same bytes under the same media type as a file. Where a rate is given, requests come at that rate whatever the server does, and latency counts from when each was due. The server has one core, the clients another.".to_owned()
     }
 
-    fn variants(&self, kind: Kind) -> Vec<Variant> {
-        match kind {
+    fn variants(&self, software: &Software) -> Vec<Variant> {
+        match software.kind {
             Kind::Registry => vec![Variant::Plain, Variant::Htpasswd],
             Kind::Files => vec![Variant::Plain],
         }
     }
 
-    fn prepare(&mut self, bench: &Bench) {
+    fn prepare(&mut self, bench: &Bench) -> Result<()> {
         let layers = (0..LAYERS).map(|_| bench.content.blob(LAYER_BYTES));
         self.layers = layers.collect();
         self.bytes = image_manifest(&self.layers);
         self.digest = digest(Sha256::new_with_prefix(&self.bytes));
+        Ok(())
     }
 
     fn fill(&self, server: &Server, bench: &Bench) -> Result<()> {

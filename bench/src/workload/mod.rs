@@ -1,13 +1,19 @@
 //! What is done to the servers, in groups that share servers and content. One group is one file here, one
 //! line in [`groups`] and one table of the report.
 
+mod cold;
+mod distant;
+mod fairness;
+mod footprint;
+mod lists;
 mod manifest;
 mod pull;
 mod push_image;
 mod push_large;
 mod push_small;
+mod range;
+mod rollout;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -16,9 +22,10 @@ use sha2::{Digest as _, Sha256};
 use crate::Result;
 use crate::bench::{Bench, Round};
 use crate::content::{Blob, digest};
+use crate::delay_line::DelayLine;
 use crate::measure::{Sample, Unit};
-use crate::server::{LOOPBACK, Server};
-use crate::software::{Kind, Variant};
+use crate::server::Server;
+use crate::software::{Software, Variant};
 
 /// The media type of every manifest here.
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -39,10 +46,19 @@ pub(crate) fn groups(scale: &Scale) -> Vec<Box<dyn Group>> {
     vec![
         Box::new(pull::Pull::new(scale, Variant::Plain)),
         Box::new(pull::Pull::new(scale, Variant::Tls)),
+        Box::new(cold::Cold::new(scale)),
+        Box::new(distant::Distant::new(scale)),
         Box::new(manifest::Manifest::default()),
+        Box::new(rollout::Rollout::default()),
         Box::new(push_large::PushLarge::default()),
         Box::new(push_small::PushSmall),
         Box::new(push_image::PushImage::default()),
+        Box::new(fairness::Fairness::default()),
+        Box::new(lists::Lists::small()),
+        Box::new(lists::Lists::large()),
+        Box::new(lists::Lists::huge()),
+        Box::new(footprint::Footprint::small()),
+        Box::new(footprint::Footprint::huge()),
     ]
 }
 
@@ -54,11 +70,13 @@ pub(crate) trait Group {
     /// What one must know to read its table.
     fn about(&self) -> String;
 
-    /// How servers of this kind are set up for it; none where they do not take part.
-    fn variants(&self, kind: Kind) -> Vec<Variant>;
+    /// How a server is set up for it; no way where it does not take part.
+    fn variants(&self, software: &Software) -> Vec<Variant>;
 
-    /// Makes what the servers are filled with.
-    fn prepare(&mut self, _bench: &Bench) {}
+    /// Makes what the servers are filled with; an error says why the group cannot be run here.
+    fn prepare(&mut self, _bench: &Bench) -> Result<()> {
+        Ok(())
+    }
 
     /// Puts in place what the cases need and checks that the server gives back what it got. Not measured.
     fn fill(&self, _server: &Server, _bench: &Bench) -> Result<()> {
@@ -70,9 +88,9 @@ pub(crate) trait Group {
         false
     }
 
-    /// The address that the servers listen on.
-    fn host(&self) -> IpAddr {
-        LOOPBACK
+    /// The link between servers and clients; none where they are on one host.
+    fn link(&self) -> Option<&DelayLine> {
+        None
     }
 
     fn cases<'a>(&'a self, scale: &Scale) -> Vec<Box<dyn Case + 'a>>;
@@ -85,6 +103,11 @@ pub(crate) trait Case {
 
     /// What it counts.
     fn unit(&self) -> Unit;
+
+    /// Whether this server takes part.
+    fn takes(&self, _software: &Software) -> bool {
+        true
+    }
 
     /// One round on one server.
     fn round(&self, round: &Round<'_>) -> Result<Sample>;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::range::RangeCase;
 use super::{Case, Group, KIB, MIB, Scale, clients, size};
 use crate::Result;
 use crate::bench::{Bench, Placement, Round};
@@ -11,13 +12,16 @@ use crate::load::{self, End};
 use crate::measure::{Sample, Unit};
 use crate::page_cache;
 use crate::server::Server;
-use crate::software::{Kind, Variant};
+use crate::software::{Software, Variant};
 
 pub(super) const REPOSITORY: &str = "bench/pull";
 const SMALL_BYTES: u64 = 64 * KIB;
 const MIDDLE_BYTES: u64 = 4 * MIB;
 const SMALL_BLOBS: usize = 64;
 const MIDDLE_BLOBS: usize = 16;
+const RANGES: [u64; 2] = [64 * KIB, MIB];
+/// Clients of the large blob, for the memory they take.
+const MANY_CLIENTS: usize = 1000;
 const CLIENTS: [usize; 4] = [1, 4, 32, 256];
 
 /// Blobs of three sizes.
@@ -26,10 +30,11 @@ pub(crate) struct Pull {
     sizes: Vec<Size>,
 }
 
-struct Size {
-    bytes: u64,
+/// So many blobs of one size.
+pub(super) struct Size {
+    pub(super) bytes: u64,
     count: usize,
-    blobs: Vec<Blob>,
+    pub(super) blobs: Vec<Blob>,
 }
 
 struct PullCase<'a> {
@@ -44,15 +49,35 @@ impl Pull {
             (MIDDLE_BYTES, MIDDLE_BLOBS),
             (scale.large_bytes, 1),
         ];
-        let sizes = sizes.map(|(bytes, count)| Size {
+        Pull {
+            variant,
+            sizes: sizes.map(|(bytes, count)| Size::new(bytes, count)).into(),
+        }
+    }
+}
+
+impl Size {
+    pub(super) fn new(bytes: u64, count: usize) -> Size {
+        Size {
             bytes,
             count,
             blobs: Vec::new(),
-        });
-        Pull {
-            variant,
-            sizes: sizes.into(),
         }
+    }
+
+    pub(super) fn prepare(&mut self, bench: &Bench) {
+        let blobs = (0..self.count).map(|_| bench.content.blob(self.bytes));
+        self.blobs = blobs.collect();
+    }
+
+    pub(super) fn fill(&self, server: &Server, bench: &Bench) -> Result<()> {
+        let content = &bench.content;
+        bench.block_on(store_and_verify(
+            server.target(),
+            REPOSITORY,
+            content,
+            &self.blobs,
+        ))
     }
 }
 
@@ -70,26 +95,22 @@ impl Group for Pull {
             Variant::Plain | Variant::Htpasswd => "plaintext",
         };
         format!(
-            "Whole blobs from a warm page cache, {transport}. Clients copy every byte and begin anew when a blob is complete; what is under way when the time is over counts by its bytes. The server has one core, the clients another."
+            "Blobs and ranges of the large one from a warm page cache, {transport}. Clients copy every byte and begin anew when a blob is complete; what is under way when the time is over counts by its bytes. The server has one core, the clients another."
         )
     }
 
-    fn variants(&self, _: Kind) -> Vec<Variant> {
+    fn variants(&self, _: &Software) -> Vec<Variant> {
         vec![self.variant]
     }
 
-    fn prepare(&mut self, bench: &Bench) {
-        for size in &mut self.sizes {
-            size.blobs = (0..size.count)
-                .map(|_| bench.content.blob(size.bytes))
-                .collect();
-        }
+    fn prepare(&mut self, bench: &Bench) -> Result<()> {
+        self.sizes.iter_mut().for_each(|size| size.prepare(bench));
+        Ok(())
     }
 
     fn fill(&self, server: &Server, bench: &Bench) -> Result<()> {
         for size in &self.sizes {
-            let stored = store_and_verify(server.target(), REPOSITORY, &bench.content, &size.blobs);
-            bench.block_on(stored)?;
+            size.fill(server, bench)?;
         }
         Ok(())
     }
@@ -100,6 +121,17 @@ impl Group for Pull {
             for clients in scale.some(&CLIENTS) {
                 cases.push(Box::new(PullCase { size, clients }));
             }
+        }
+        let large = &self.sizes[self.sizes.len() - 1];
+        if self.variant == Variant::Plain && !scale.short {
+            let clients = MANY_CLIENTS;
+            cases.push(Box::new(PullCase {
+                size: large,
+                clients,
+            }));
+        }
+        for bytes in RANGES {
+            cases.push(Box::new(RangeCase { large, bytes }));
         }
         cases
     }

@@ -11,7 +11,7 @@ use crate::content::Blob;
 use crate::load::{self, End};
 use crate::measure::{Sample, Unit};
 use crate::server::Server;
-use crate::software::{Kind, Variant};
+use crate::software::{Kind, Software, Variant};
 
 const BASE: &str = "bench/base";
 /// Sizes of the layers in KiB: 24 MiB in all.
@@ -50,8 +50,8 @@ impl Group for PushImage {
         "Images of 12 layers (1 KiB to 8 MiB, 24 MiB in all), each to a repository of its own on a server that is empty but for the base, as Docker does it: HEAD, POST, PATCH in chunks and PUT for each layer and the config, then the manifest. With a shared base, 6 of the layers are mounted. Server and clients share the cores.".to_owned()
     }
 
-    fn variants(&self, kind: Kind) -> Vec<Variant> {
-        match kind {
+    fn variants(&self, software: &Software) -> Vec<Variant> {
+        match software.kind {
             Kind::Registry => vec![Variant::Plain],
             Kind::Files => Vec::new(),
         }
@@ -61,9 +61,10 @@ impl Group for PushImage {
         true
     }
 
-    fn prepare(&mut self, bench: &Bench) {
+    fn prepare(&mut self, bench: &Bench) -> Result<()> {
         let sizes = LAYERS_KIB.iter().step_by(2);
         self.base = sizes.map(|size| bench.content.blob(size * KIB)).collect();
+        Ok(())
     }
 
     fn fill(&self, server: &Server, bench: &Bench) -> Result<()> {

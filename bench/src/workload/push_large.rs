@@ -8,7 +8,7 @@ use crate::content::Blob;
 use crate::limits;
 use crate::load::{self, End};
 use crate::measure::{Sample, Unit};
-use crate::software::{Kind, Variant};
+use crate::software::{Kind, Software, Variant};
 
 const REPOSITORY: &str = "bench/push";
 const MOST_AT_ONCE: usize = 4;
@@ -35,8 +35,8 @@ impl Group for PushLarge {
         "Large blobs, as Docker sends them (POST, PATCH in chunks, PUT) and in a single PUT, to a server that is empty. Server and clients share the cores. The limits are what this machine does in the same rounds without a registry: SHA-256 over memory, writing the same bytes to the same disk with one fdatasync, and receiving and hashing them from a socket.".to_owned()
     }
 
-    fn variants(&self, kind: Kind) -> Vec<Variant> {
-        match kind {
+    fn variants(&self, software: &Software) -> Vec<Variant> {
+        match software.kind {
             Kind::Registry => vec![Variant::Plain],
             Kind::Files => Vec::new(),
         }
@@ -46,9 +46,10 @@ impl Group for PushLarge {
         true
     }
 
-    fn prepare(&mut self, bench: &Bench) {
+    fn prepare(&mut self, bench: &Bench) -> Result<()> {
         let blobs = (0..MOST_AT_ONCE).map(|_| bench.content.blob(bench.scale.large_bytes));
         self.blobs = blobs.collect();
+        Ok(())
     }
 
     fn cases<'a>(&'a self, scale: &Scale) -> Vec<Box<dyn Case + 'a>> {

@@ -10,7 +10,7 @@ use crate::content::Blob;
 use crate::limits;
 use crate::load::{self, End};
 use crate::measure::{Sample, Unit};
-use crate::software::{Kind, Variant};
+use crate::software::{Kind, Software, Variant};
 
 const REPOSITORY: &str = "bench/small";
 const BLOB_BYTES: u64 = 64 * KIB;
@@ -34,8 +34,8 @@ impl Group for PushSmall {
         "Blobs of 64 KiB, each a POST and a PUT on a connection that is kept. Server and clients share the cores. The limit is as many threads that create files of this size, write and fdatasync them on the same disk.".to_owned()
     }
 
-    fn variants(&self, kind: Kind) -> Vec<Variant> {
-        match kind {
+    fn variants(&self, software: &Software) -> Vec<Variant> {
+        match software.kind {
             Kind::Registry => vec![Variant::Plain],
             Kind::Files => Vec::new(),
         }
