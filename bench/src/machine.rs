@@ -51,7 +51,7 @@ pub(crate) fn require_space(directory: &Path, bytes: u64) -> Result<()> {
     }
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     Err(format!(
-        "up to {:.1} GiB may be written and {shown} has {:.1} GiB free; give --data another directory",
+        "up to {:.1} GiB may be written and {shown} has {:.1} GiB free; give --data another directory or a smaller --size",
         gib(bytes),
         gib(free)
     )

@@ -55,9 +55,9 @@ use workload::{MIB, Scale};
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
-/// Space that must be free on the disk.
-const SPACE_BYTES: u64 = 24 << 30;
-const SHORT_SPACE_BYTES: u64 = 2 << 30;
+/// Space that must be free on the disk: so many large blobs, for all servers of the largest group, and some.
+const SPACE_LARGE_BLOBS: u64 = 18;
+const SPARE_BYTES: u64 = 1 << 30;
 
 /// Measures Holdfast beside its peers.
 #[derive(Parser)]
@@ -169,10 +169,7 @@ fn run(options: &Options) -> Result<bool> {
     for reason in &missing {
         eprintln!("{reason}");
     }
-    let space = match options.short {
-        true => SHORT_SPACE_BYTES,
-        false => SPACE_BYTES,
-    };
+    let space = SPACE_LARGE_BLOBS * options.scale().large_bytes + SPARE_BYTES;
     machine::require_space(&options.data, space)?;
     let data = tempfile::Builder::new()
         .prefix("holdfast-bench-")

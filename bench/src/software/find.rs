@@ -64,12 +64,16 @@ fn executable(messages: &str) -> Option<PathBuf> {
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
-/// From zot's log line its release, else the first word that looks like a version.
+/// From zot's log line its release, or what it implements where it was built without one; else the first word that looks like a version.
 pub(super) fn version(text: &str) -> String {
     if let Ok(line) = serde_json::from_str::<serde_json::Value>(text.trim()) {
         let release = ["release-tag", "commit"].map(|name| line[name].as_str().unwrap_or_default());
         let release = release.into_iter().find(|text| !text.is_empty());
-        return release.unwrap_or(UNKNOWN_VERSION).to_owned();
+        return match (release, line["distribution-spec"].as_str()) {
+            (Some(release), _) => release.to_owned(),
+            (None, Some(specification)) => format!("of distribution-spec {specification}"),
+            (None, None) => UNKNOWN_VERSION.to_owned(),
+        };
     }
     text.split_whitespace()
         .map(|word| word.rsplit('/').next().unwrap_or(word))
@@ -109,6 +113,10 @@ not json
             (
                 r#"{"distribution-spec":"1.1.1","release-tag":"v2.1.8"}"#,
                 "v2.1.8",
+            ),
+            (
+                r#"{"distribution-spec":"1.1.1","commit":""}"#,
+                "of distribution-spec 1.1.1",
             ),
             ("", UNKNOWN_VERSION),
         ] {

@@ -14,7 +14,7 @@ use crate::page_cache;
 use crate::server::Server;
 use crate::software::{Software, Variant};
 
-/// A large blob, a few that are as large together, and many of the middle size.
+/// A large blob, a few that are as large together, and many of a middle size.
 pub(crate) struct Cold {
     sizes: [Size; 3],
 }
@@ -27,16 +27,17 @@ struct ColdCase<'a> {
 
 const AT_ONCE: usize = 4;
 const MIDDLE_BYTES: u64 = 4 * MIB;
+const MIDDLE_BLOBS: usize = 64;
 
 impl Cold {
     pub(crate) fn new(scale: &Scale) -> Cold {
         let large = scale.large_bytes;
-        let middle = (large / MIDDLE_BYTES) as usize;
+        let middle = MIDDLE_BLOBS.min((large / MIDDLE_BYTES) as usize).max(1);
         Cold {
             sizes: [
                 Size::new(large, 1),
                 Size::new(large / AT_ONCE as u64, AT_ONCE),
-                Size::new(MIDDLE_BYTES.min(large), middle.max(1)),
+                Size::new(MIDDLE_BYTES, middle),
             ],
         }
     }
