@@ -29,7 +29,7 @@ pub trait BlobStore: Send + Sync + 'static {
     /// The driver's name in the configuration: `filesystem`, `inmemory`.
     fn driver(&self) -> &'static str;
 
-    /// Makes an empty upload. The id must be fresh.
+    /// Makes an empty upload. The id must be fresh. Until it has bytes, closing the store may forget it.
     async fn begin_upload(&self, id: UploadId) -> Result<()>;
 
     /// Opens an upload for appending at the end of what is stored.

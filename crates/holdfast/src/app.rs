@@ -138,10 +138,14 @@ impl App {
 }
 
 fn open_store(driver: &Driver) -> Result<Arc<dyn BlobStore>, String> {
-    let Driver::Filesystem { root_directory } = driver else {
+    let Driver::Filesystem {
+        root_directory,
+        direct_io,
+    } = driver
+    else {
         return Ok(Memory::new());
     };
-    let store = Filesystem::open(root_directory)
+    let store = Filesystem::open(root_directory, *direct_io)
         .map_err(|error| attempt("cannot use the storage directory", &error))?;
     if store.holds_distribution_repositories() {
         return Err(format!(

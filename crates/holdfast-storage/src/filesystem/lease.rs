@@ -58,6 +58,13 @@ pub(super) struct Lease {
     id: UploadId,
 }
 
+impl Lease {
+    /// Whose lease it is.
+    pub(super) fn id(&self) -> UploadId {
+        self.id
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.leases.held().remove(&self.id);

@@ -1,13 +1,14 @@
 //! Bytes in a directory, laid out as Distribution has it (`paths.rs` draws the tree).
 //!
-//! An upload is one file under `holdfast/uploads`, hashed as it is appended to. Finishing syncs its
-//! data; committing renames it to its key and syncs the directories on the way.
+//! An upload is one file under `holdfast/uploads`, made with its first bytes and hashed as it is
+//! appended to. Finishing syncs its data; committing renames it to its key and syncs the directories on
+//! the way.
 //!
 //! What is there after the process is killed, or after the power fails, at each step:
 //!
 //! | after | killed | power lost |
 //! |---|---|---|
-//! | `begin_upload` | an empty staging file | that, or nothing |
+//! | `begin_upload` | nothing | nothing |
 //! | `write`, `suspend` | every byte a job wrote; the record may say less | any prefix, possibly with holes: see below |
 //! | `finish` | the staging file, whole | the same: data and length are synced |
 //! | rename in `commit_upload` | the object, whole | the object or the staging file, whole |
@@ -25,10 +26,12 @@
 //! they are resumed; a restart of the server alone trusts the record, as the page cache survived.
 //!
 //! A client that sends nothing holds no thread: bytes are gathered on the async side and handed to
-//! the blocking pool one full buffer at a time. A cached file is read without any thread at all.
+//! the blocking pool one full buffer at a time. What is written passes the page cache by where the file
+//! system allows it, which halves the cost of a push. A cached file is read without any thread at all.
 
 mod blocking;
 mod buffer_pool;
+mod direct_io;
 mod directories;
 mod lease;
 mod lock;
@@ -36,34 +39,37 @@ mod object;
 mod open_files;
 mod paths;
 mod probe;
+#[cfg(test)]
+mod push_tests;
 mod reader;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod upload_buffers;
 mod writeback;
 mod writer;
 
 use std::path::{self, Path};
 use std::sync::Arc;
+use std::thread;
 
 use async_trait::async_trait;
 use holdfast_model::{Algorithm, Digest, UploadId};
+use tokio::sync::Semaphore;
 
 use self::blocking::Blocking;
 use self::buffer_pool::BufferPool;
+use self::direct_io::DirectIo;
 use self::directories::Directories;
 use self::lease::Leases;
 use self::lock::StoreLock;
 use self::open_files::OpenFiles;
 use self::paths::Paths;
 use self::reader::{InlineReads, READ_BUFFER_BYTES};
+use self::staging::Begun;
+use self::upload_buffers::UploadBuffers;
 use crate::{BlobReader, BlobStore, Error, Progress, Result, StorageKey, UploadWriter};
 
-/// Bytes an upload gathers before they are hashed and written. An upload has at most two such buffers:
-/// one being filled, one being written.
-const WRITE_BUFFER_BYTES: usize = 512 * 1024;
-/// Idle buffers kept for the next upload (16 MiB).
-const WRITE_BUFFERS_KEPT: usize = 32;
 /// Idle buffers kept for the next read (8 MiB).
 const READ_BUFFERS_KEPT: usize = 64;
 /// Disk jobs of uploads and deletions at once.
@@ -89,7 +95,10 @@ struct Shared {
     lock: StoreLock,
     directories: Directories,
     leases: Arc<Leases>,
-    write_buffers: Arc<BufferPool>,
+    begun: Begun,
+    upload_buffers: Arc<UploadBuffers>,
+    direct_io: DirectIo,
+    hash_threads: Arc<Semaphore>,
     read_buffers: Arc<BufferPool>,
     writes: Blocking,
     reads: Blocking,
@@ -109,7 +118,9 @@ impl Filesystem {
     ///
     /// Fails with [`Error::Locked`] while another store has it open, and when uploads and blobs are on
     /// different file systems, between which nothing can be renamed.
-    pub fn open(root: impl AsRef<Path>) -> Result<Arc<Filesystem>> {
+    ///
+    /// With `direct_io`, uploads are written past the page cache where the file system takes that.
+    pub fn open(root: impl AsRef<Path>, direct_io: bool) -> Result<Arc<Filesystem>> {
         let root = path::absolute(root.as_ref()).map_err(Error::at("find", root.as_ref()))?;
         let directories = Directories::new(&root);
         let paths = Paths::new(root);
@@ -139,7 +150,10 @@ impl Filesystem {
                 lock,
                 directories,
                 leases: Arc::default(),
-                write_buffers: BufferPool::new(WRITE_BUFFER_BYTES, WRITE_BUFFERS_KEPT),
+                begun: Begun::default(),
+                upload_buffers: Arc::default(),
+                direct_io: DirectIo::new(direct_io),
+                hash_threads: Arc::new(Semaphore::new(hash_threads())),
                 read_buffers: BufferPool::new(READ_BUFFER_BYTES, READ_BUFFERS_KEPT),
                 writes: Blocking::new(WRITE_JOBS),
                 reads: Blocking::new(READ_JOBS),
@@ -166,6 +180,11 @@ impl Filesystem {
     }
 }
 
+/// Processors that may hash ahead of the disk: all but the one that requests are served on.
+fn hash_threads() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().max(2) - 1)
+}
+
 #[async_trait]
 impl BlobStore for Filesystem {
     fn driver(&self) -> &'static str {
@@ -173,7 +192,8 @@ impl BlobStore for Filesystem {
     }
 
     async fn begin_upload(&self, id: UploadId) -> Result<()> {
-        self.change(move |shared| staging::begin(shared, id)).await
+        self.shared.begun.insert(id);
+        Ok(())
     }
 
     async fn resume_upload(
@@ -183,9 +203,12 @@ impl BlobStore for Filesystem {
         algorithm: Algorithm,
     ) -> Result<Box<dyn UploadWriter>> {
         let lease = self.shared.leases.take(id).await?;
-        let lane = self
-            .change(move |shared| staging::resume(shared, lease, id, saved, algorithm))
-            .await?;
+        let lane = if self.shared.begun.contains(id) {
+            staging::start(&self.shared, lease, algorithm)
+        } else {
+            self.change(move |shared| staging::resume(shared, lease, id, saved, algorithm))
+                .await?
+        };
         Ok(Box::new(writer::Writer::new(
             Arc::clone(&self.shared),
             lane,

@@ -119,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_stays_open_until_its_object_is_deleted() {
         let root = tempfile::tempdir().unwrap();
-        let store = Filesystem::open(root.path()).unwrap();
+        let store = Filesystem::open(root.path(), true).unwrap();
         let key: StorageKey = "blobs/a".parse().unwrap();
         let file = root.path().join("blobs/a");
         push(&store, &key, b"content").await;
@@ -135,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_on_the_disk_is_what_is_read() {
         let root = tempfile::tempdir().unwrap();
-        let store = Filesystem::open(root.path()).unwrap();
+        let store = Filesystem::open(root.path(), true).unwrap();
         let key: StorageKey = "blobs/a".parse().unwrap();
         let file = root.path().join("blobs/a");
         push(&store, &key, b"content").await;
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_in_memory_can_be_sent_from_its_file() {
         let root = tempfile::tempdir().unwrap();
-        let store = Filesystem::open(root.path()).unwrap();
+        let store = Filesystem::open(root.path(), true).unwrap();
         let key: StorageKey = "blobs/a".parse().unwrap();
         push(&store, &key, b"content").await;
         let reader = store.open(&key).await.unwrap();

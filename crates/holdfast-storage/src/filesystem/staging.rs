@@ -4,27 +4,72 @@
 //! true of its beginning, and a client cannot have other bytes counted under a recorded hash. A power
 //! loss may break that, which is why the file then moves to `unverified` for the rest of its life.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_model::{Algorithm, Digest, UploadId};
 
+use super::Shared;
 use super::lease::Lease;
 use super::paths::Paths;
 use super::writer::Lane;
-use super::{Shared, WRITE_BUFFER_BYTES};
 use crate::resumption::starting_point;
 use crate::{Error, Progress, Result};
 
-pub(super) fn begin(shared: &Shared, id: UploadId) -> Result<()> {
-    let path = shared.paths.upload(id);
-    File::create_new(&path)
-        .map(drop)
-        .map_err(Error::at("create", &path))
+/// Uploads that were begun and have no file yet: most get their first bytes and their end in one
+/// request, and then the disk has one job instead of two. As many as sessions without bytes are open.
+/// Lost with the process; an upload without bytes can be begun again.
+///
+/// An upload that leaves this table before its file was made was aborted, and gets none.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Mutex<HashSet<UploadId>>);
+
+impl Begun {
+    pub(super) fn insert(&self, id: UploadId) {
+        self.ids().insert(id);
+    }
+
+    pub(super) fn contains(&self, id: UploadId) -> bool {
+        self.ids().contains(&id)
+    }
+
+    fn remove(&self, id: UploadId) -> bool {
+        self.ids().remove(&id)
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<UploadId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// A lane for an upload that has no file yet.
+pub(super) fn start(shared: &Arc<Shared>, lease: Lease, algorithm: Algorithm) -> Box<Lane> {
+    let path = shared.paths.upload(lease.id());
+    let progress = starting_point(None, 0, algorithm);
+    Box::new(Lane::new(shared, lease, None, path, progress))
+}
+
+/// Makes the file of an upload that has none yet.
+pub(super) fn create(shared: &Shared, id: UploadId, path: &Path) -> Result<File> {
+    let file = File::create_new(path).map_err(Error::at("create", path))?;
+    // Asked after, so that an abort in between finds either the entry or the file.
+    if shared.begun.remove(id) {
+        return Ok(file);
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::at("delete", path)(error))
+        }
+        _ => Err(Error::UploadUnknown(id)),
+    }
+}
+
+/// Bytes read at a time when a staging file is hashed again.
+const HASH_BYTES: usize = 256 * 1024;
 
 /// Opens a staging file and brings its hash up to its end.
 pub(super) fn resume(
@@ -43,11 +88,12 @@ pub(super) fn resume(
         .len();
     let mut progress = starting_point(saved, stored_bytes, algorithm);
     if progress.offset < stored_bytes {
-        hash_from(shared, &staged, &mut progress)?;
+        hash_from(&staged, &mut progress)?;
     }
     Ok(Box::new(Lane::new(
+        shared,
         lease,
-        staged.file,
+        Some(staged.file),
         staged.path,
         progress,
     )))
@@ -61,12 +107,13 @@ pub(super) fn hash(
 ) -> Result<Digest> {
     let staged = open(shared, id)?;
     let mut progress = starting_point(None, 0, algorithm);
-    hash_from(shared, &staged, &mut progress)?;
+    hash_from(&staged, &mut progress)?;
     Ok(progress.hasher.finish())
 }
 
 pub(super) fn abort(shared: &Shared, id: UploadId) -> Result<()> {
     let mut absent = 0;
+    let begun = shared.begun.remove(id);
     let places = [shared.paths.upload(id), shared.paths.unverified_upload(id)];
     for path in &places {
         match fs::remove_file(path) {
@@ -75,7 +122,7 @@ pub(super) fn abort(shared: &Shared, id: UploadId) -> Result<()> {
             Err(error) => return Err(Error::at("delete", path)(error)),
         }
     }
-    if absent == places.len() {
+    if absent == places.len() && !begun {
         shared.lock.confirm_in_place()
     } else {
         Ok(())
@@ -160,9 +207,8 @@ pub(super) fn unknown(shared: &Shared, id: UploadId) -> Error {
 }
 
 /// Adds what the file has from `progress.offset` on.
-fn hash_from(shared: &Shared, staged: &Staged, progress: &mut Progress) -> Result<()> {
-    let mut buffer = shared.write_buffers.take();
-    buffer.resize(WRITE_BUFFER_BYTES, 0);
+fn hash_from(staged: &Staged, progress: &mut Progress) -> Result<()> {
+    let mut buffer = vec![0; HASH_BYTES];
     loop {
         match staged.file.read_at(&mut buffer, progress.offset) {
             Ok(0) => return Ok(()),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use holdfast_model::Hasher;
 use tempfile::TempDir;
 
+use super::upload_buffers::UPLOAD_BUFFER_BYTES;
 use super::*;
 
 fn upload(number: u8) -> UploadId {
@@ -65,7 +66,15 @@ fn pretend_restart(root: &Path) {
 #[tokio::test]
 async fn keeps_what_every_store_promises() {
     let root = TempDir::new().unwrap();
-    crate::suite::run(async || Filesystem::open(root.path()).unwrap() as Arc<dyn BlobStore>).await;
+    crate::suite::run(async || Filesystem::open(root.path(), true).unwrap() as Arc<dyn BlobStore>)
+        .await;
+}
+
+#[tokio::test]
+async fn keeps_it_through_the_page_cache() {
+    let root = TempDir::new().unwrap();
+    let open = async || Filesystem::open(root.path(), false).unwrap() as Arc<dyn BlobStore>;
+    crate::suite::run(open).await;
 }
 
 #[tokio::test]
@@ -75,7 +84,7 @@ async fn keeps_it_across_restarts_of_the_machine_too() {
         if root.path().join("holdfast").exists() {
             pretend_restart(root.path());
         }
-        Filesystem::open(root.path()).unwrap() as Arc<dyn BlobStore>
+        Filesystem::open(root.path(), true).unwrap() as Arc<dyn BlobStore>
     };
     crate::suite::run(open).await;
 }
@@ -84,7 +93,7 @@ async fn keeps_it_across_restarts_of_the_machine_too() {
 async fn keeps_it_without_reading_inline() {
     let root = TempDir::new().unwrap();
     let open = async || {
-        let store = Filesystem::open(root.path()).unwrap();
+        let store = Filesystem::open(root.path(), true).unwrap();
         store.shared.inline_reads.forbid();
         store as Arc<dyn BlobStore>
     };
@@ -94,7 +103,7 @@ async fn keeps_it_without_reading_inline() {
 #[tokio::test]
 async fn the_tree_is_as_drawn() {
     let root = TempDir::new().unwrap();
-    let store = Filesystem::open(root.path().join("made/here")).unwrap();
+    let store = Filesystem::open(root.path().join("made/here"), true).unwrap();
     let root = root.path().join("made/here");
     assert_eq!(tree(&root), ["holdfast/lock"]);
 
@@ -127,8 +136,8 @@ async fn the_tree_is_as_drawn() {
 #[tokio::test]
 async fn a_second_store_is_refused_while_the_first_lives() {
     let root = TempDir::new().unwrap();
-    let first = Filesystem::open(root.path()).unwrap();
-    let refused = Filesystem::open(root.path()).unwrap_err();
+    let first = Filesystem::open(root.path(), true).unwrap();
+    let refused = Filesystem::open(root.path(), true).unwrap_err();
     assert!(
         matches!(refused, Error::Locked { holder: Some(pid), .. } if pid == std::process::id()),
         "{refused:?}"
@@ -142,11 +151,11 @@ async fn a_second_store_is_refused_while_the_first_lives() {
     let reader = first.open(&key).await.unwrap();
     drop(first);
     assert!(
-        Filesystem::open(root.path()).is_err(),
+        Filesystem::open(root.path(), true).is_err(),
         "a download still runs"
     );
     drop(reader);
-    Filesystem::open(root.path()).unwrap();
+    Filesystem::open(root.path(), true).unwrap();
 }
 
 #[tokio::test]
@@ -158,7 +167,7 @@ async fn a_linked_root_and_a_linked_directory_within_are_followed() {
     }
     symlink("data", &root).unwrap();
     symlink("../docker", root.join("docker")).unwrap();
-    let store = Filesystem::open(&root).unwrap();
+    let store = Filesystem::open(&root, true).unwrap();
     let key = push(&store, b"abc").await;
     assert_eq!(store.size(&key).await.unwrap(), Some(3));
     assert!(
@@ -174,7 +183,7 @@ async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
     let name = upload(1).to_string();
     let after_loss: &[u8] = b"wr\0\0\0en";
     for restart in [false, true] {
-        let store = Filesystem::open(root.path()).unwrap();
+        let store = Filesystem::open(root.path(), true).unwrap();
         let saved = stage(&store, upload(1), b"written").await;
         drop(store);
         // What a power loss may leave: the right length, and a hole.
@@ -185,7 +194,7 @@ async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
         let expected: &[u8] = if restart { after_loss } else { b"written" };
         // However often the server alone starts again after that.
         for _ in 0..3 {
-            let store = Filesystem::open(root.path()).unwrap();
+            let store = Filesystem::open(root.path(), true).unwrap();
             assert_eq!(store.staged_uploads().await.unwrap(), [upload(1)]);
             let writer = store
                 .resume_upload(upload(1), Some(saved.clone()), Algorithm::Sha256)
@@ -198,7 +207,7 @@ async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
             root.path().join("holdfast/unverified").join(&name).exists(),
             restart
         );
-        Filesystem::open(root.path())
+        Filesystem::open(root.path(), true)
             .unwrap()
             .abort_upload(upload(1))
             .await
@@ -210,9 +219,9 @@ async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
 #[tokio::test]
 async fn a_cancelled_request_does_not_disturb_the_next() {
     let root = TempDir::new().unwrap();
-    let store = Filesystem::open(root.path()).unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
     store.begin_upload(upload(1)).await.unwrap();
-    let content = vec![7_u8; 3 * WRITE_BUFFER_BYTES];
+    let content = vec![7_u8; 3 * UPLOAD_BUFFER_BYTES];
     let mut writer = store
         .resume_upload(upload(1), None, Algorithm::Sha256)
         .await
@@ -225,7 +234,7 @@ async fn a_cancelled_request_does_not_disturb_the_next() {
         .await
         .unwrap();
     let kept = usize::try_from(writer.offset()).unwrap();
-    assert!(kept >= 2 * WRITE_BUFFER_BYTES && kept.is_multiple_of(WRITE_BUFFER_BYTES));
+    assert!(kept >= 2 * UPLOAD_BUFFER_BYTES && kept.is_multiple_of(UPLOAD_BUFFER_BYTES));
     writer
         .write(Bytes::copy_from_slice(&content[kept..]))
         .await
@@ -237,41 +246,9 @@ async fn a_cancelled_request_does_not_disturb_the_next() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_cancelled_while_it_waits_loses_nothing() {
-    let root = TempDir::new().unwrap();
-    let store = Filesystem::open(root.path()).unwrap();
-    store.begin_upload(upload(1)).await.unwrap();
-    let mut writer = store
-        .resume_upload(upload(1), None, Algorithm::Sha256)
-        .await
-        .unwrap();
-    let mut jobs = Vec::new();
-    for _ in 0..WRITE_JOBS {
-        jobs.push(store.shared.writes.admit().await);
-    }
-    let content = vec![7_u8; 2 * WRITE_BUFFER_BYTES];
-    tokio::select! {
-        biased;
-        _ = writer.write(content.clone().into()) => panic!("there is no room for a job"),
-        () = tokio::task::yield_now() => {}
-    }
-    drop(jobs);
-    let taken = usize::try_from(writer.offset()).unwrap();
-    assert_eq!(taken, WRITE_BUFFER_BYTES);
-    writer
-        .write(Bytes::copy_from_slice(&content[taken..]))
-        .await
-        .unwrap();
-    assert_eq!(
-        writer.finish().await.unwrap().hasher.finish(),
-        sha256(&content)
-    );
-}
-
-#[tokio::test]
 async fn a_shortened_blob_is_truncated_never_silent() {
     let root = TempDir::new().unwrap();
-    let store = Filesystem::open(root.path()).unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
     let key = push(&store, &vec![1; 100_000]).await;
     for inline in [true, false] {
         if !inline {
@@ -305,7 +282,7 @@ async fn a_shortened_blob_is_truncated_never_silent() {
 #[tokio::test]
 async fn what_cannot_be_read_is_unavailable_not_absent() {
     let root = TempDir::new().unwrap();
-    let store = Filesystem::open(root.path()).unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
     let key = push(&store, b"abc").await;
     let path = root.path().join(key.as_str());
     let unavailable = |outcome: Result<()>| {
@@ -339,13 +316,13 @@ async fn what_cannot_be_read_is_unavailable_not_absent() {
 async fn a_directory_that_went_away_is_an_outage() {
     let place = TempDir::new().unwrap();
     let (root, aside) = (place.path().join("root"), place.path().join("aside"));
-    let store = Filesystem::open(&root).unwrap();
+    let store = Filesystem::open(&root, true).unwrap();
     let key = push(&store, b"abc").await;
     let keys = std::slice::from_ref(&key);
     fs::rename(&root, &aside).unwrap();
     for replaced in [false, true] {
         if replaced {
-            drop(Filesystem::open(&root).unwrap());
+            drop(Filesystem::open(&root, true).unwrap());
         }
         let outcomes = [
             store.open(&key).await.map(drop),
@@ -376,7 +353,7 @@ async fn a_directory_that_went_away_is_an_outage() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_and_deletions_of_one_digest_may_meet() {
     let root = TempDir::new().unwrap();
-    let store = Filesystem::open(root.path()).unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
     let digest = sha256(b"abc");
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..40 {

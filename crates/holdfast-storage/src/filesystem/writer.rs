@@ -2,75 +2,117 @@
 //!
 //! The async side copies what arrives into a buffer; a full buffer goes with the file and the hash to
 //! a blocking thread, which writes and hashes it, while the next buffer fills. With both in hand the
-//! writer waits, so an upload never holds more than two buffers, and between buffers no thread. A
-//! small upload is one job in all: write, hash, sync.
+//! writer waits, and between buffers it holds no thread. A small upload is one job in all: create,
+//! write, hash, sync.
+//!
+//! While a processor is left for it, a buffer is hashed on one thread and then written by another, so
+//! that an upload is as fast as the slower of the two. The hash then runs ahead of the file, and its
+//! state travels with the buffer it belongs to.
 //!
 //! Invariant: the hash and the offset in a [`Lane`] are those of the bytes in its file, after every
-//! error too, since a part of a buffer that was written is the right next part of the upload.
+//! error too, since a part of a buffer that was written is the right next part of the upload. Only
+//! the job that writes changes them.
 
 use std::fs::{self, File};
 use std::io;
 use std::mem;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use holdfast_model::Hasher;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::blocking::joined;
-use super::buffer_pool::PooledBuffer;
+use super::direct_io::StagingFile;
 use super::lease::Lease;
-use super::{Shared, WRITE_BUFFER_BYTES, writeback};
+use super::upload_buffers::UploadBuffer;
+use super::{Shared, staging, writeback};
 use crate::{Error, Progress, Result, UploadWriter};
 
-/// How many bytes are gathered before the kernel is asked to start writing them to the disk.
+/// How many cached bytes are gathered before the kernel is asked to start writing them to the disk.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The one place from which a staging file is written. It moves into a job and back.
 pub(super) struct Lane {
-    file: File,
+    /// `None` until the first byte.
+    file: Option<StagingFile>,
     path: PathBuf,
     progress: Progress,
-    /// Up to here write-back was started.
+    /// Cached bytes up to here are on their way to the disk.
     written_back: u64,
-    _lease: Lease,
+    lease: Lease,
+    shared: Arc<Shared>,
 }
 
 impl Lane {
-    pub(super) fn new(lease: Lease, file: File, path: PathBuf, progress: Progress) -> Lane {
+    /// A lane over a staging file, or over one that is still to be made.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        lease: Lease,
+        file: Option<File>,
+        path: PathBuf,
+        progress: Progress,
+    ) -> Lane {
         Lane {
-            file,
+            file: file.map(StagingFile::new),
             path,
             written_back: progress.offset,
             progress,
-            _lease: lease,
+            lease,
+            shared: Arc::clone(shared),
         }
     }
 
-    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            match self.file.write_at(bytes, self.progress.offset) {
-                Ok(0) => {
-                    return Err(Error::at("write", &self.path)(
-                        io::ErrorKind::WriteZero.into(),
-                    ));
-                }
-                Ok(length) => {
-                    let (written, rest) = bytes.split_at(length);
-                    self.progress.hasher.update(written);
-                    self.progress.offset += length as u64;
-                    bytes = rest;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::at("write", &self.path)(error)),
-            }
+    /// Appends bytes. `hashed` is the hash of everything up to their end, if it is known already.
+    fn append(&mut self, bytes: &[u8], hashed: Option<Hasher>) -> Result<()> {
+        let (written, outcome) = self.write(bytes);
+        self.progress.offset += written as u64;
+        match hashed {
+            Some(hashed) if written == bytes.len() => self.progress.hasher = hashed,
+            _ => self.progress.hasher.update(&bytes[..written]),
         }
-        let waiting = self.progress.offset - self.written_back;
+        outcome
+    }
+
+    /// Writes at the end; how much of it.
+    fn write(&mut self, bytes: &[u8]) -> (usize, Result<()>) {
+        let mut written = 0;
+        if let Err(error) = self.make_file() {
+            return (written, Err(error));
+        }
+        let file = self.file.as_mut().expect("the file was made");
+        while written < bytes.len() {
+            let offset = self.progress.offset + written as u64;
+            let outcome = file.write_at(&bytes[written..], offset, &self.shared.direct_io);
+            let error = match outcome {
+                Ok((0, _)) => io::ErrorKind::WriteZero.into(),
+                Ok((length, direct)) => {
+                    written += length;
+                    if direct {
+                        self.written_back = offset + length as u64;
+                    }
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            return (written, Err(Error::at("write", &self.path)(error)));
+        }
+        let end = self.progress.offset + written as u64;
+        let waiting = end - self.written_back;
         if waiting >= WRITEBACK_BYTES {
-            writeback::start(&self.file, self.written_back, waiting);
-            self.written_back = self.progress.offset;
+            writeback::start(file.cached(), self.written_back, waiting);
+            self.written_back = end;
+        }
+        (written, Ok(()))
+    }
+
+    fn make_file(&mut self) -> Result<()> {
+        if self.file.is_none() {
+            let file = staging::create(&self.shared, self.lease.id(), &self.path)?;
+            self.file = Some(StagingFile::new(file));
         }
         Ok(())
     }
@@ -81,7 +123,9 @@ impl Lane {
     /// succeed without them. So the upload ends here, rather than being committed with holes. It is
     /// not cut short instead: a record of the bytes that were there would outlive them.
     fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(|error| {
+        self.make_file()?;
+        let file = self.file.as_ref().expect("the file was made");
+        file.cached().sync_data().map_err(|error| {
             // A file system that refuses this refuses the rename of a commit as well.
             if let Err(error) = fs::remove_file(&self.path) {
                 tracing::error!(path = %self.path.display(), %error, "cannot delete an upload whose sync failed");
@@ -91,10 +135,9 @@ impl Lane {
     }
 }
 
-/// What a job gives back.
+/// What a writing job gives back.
 struct Burst {
     lane: Box<Lane>,
-    buffer: PooledBuffer,
     outcome: Result<()>,
 }
 
@@ -105,10 +148,25 @@ enum Work {
     Lost,
 }
 
+/// A buffer, and the hash of the upload up to its end.
+struct Hashed {
+    buffer: UploadBuffer,
+    hasher: Hasher,
+}
+
+/// Hashing ahead of the file.
+#[derive(Default)]
+struct Ahead {
+    running: Option<JoinHandle<Hashed>>,
+    /// Ready to be written.
+    done: Option<Hashed>,
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
     work: Work,
-    filling: Option<PooledBuffer>,
+    ahead: Ahead,
+    filling: Option<UploadBuffer>,
     accepted: u64,
     failed: bool,
 }
@@ -119,63 +177,136 @@ impl Writer {
         Writer {
             shared,
             work: Work::Idle(lane),
+            ahead: Ahead::default(),
             filling: None,
             accepted,
             failed: false,
         }
     }
 
-    /// Waits for the running job, if there is one.
+    /// Waits for the writing job, if there is one.
     async fn settle(&mut self) -> Result<()> {
         let Work::Running(running) = &mut self.work else {
             return Ok(());
         };
         let outcome = running.await;
         self.work = Work::Lost;
-        let Burst {
-            lane,
-            buffer,
-            outcome,
-        } = joined(outcome).inspect_err(|_| self.failed = true)?;
+        let Burst { lane, outcome } = joined(outcome).inspect_err(|_| self.failed = true)?;
         if outcome.is_err() {
             self.failed = true;
             self.filling = None;
+            self.ahead = Ahead::default();
             self.accepted = lane.progress.offset;
         }
         self.work = Work::Idle(lane);
-        drop(buffer);
         outcome
     }
 
-    /// Hands the filled buffer to a job, once the one before is done.
-    async fn start_burst(&mut self) -> Result<()> {
+    /// Starts a writing job, once the one before is done. `take` is asked for its bytes last, so that
+    /// until then nothing is lost when the wait is cancelled.
+    async fn start<B: AsRef<[u8]> + Send + 'static>(
+        &mut self,
+        take: impl FnOnce(&mut Self) -> Option<(B, Option<Hasher>)>,
+    ) -> Result<()> {
         self.settle().await?;
-        // Nothing is taken out of the writer before the last wait, so that it may be cancelled there.
         let room = self.shared.writes.admit().await;
-        let Some(buffer) = self.filling.take() else {
+        let Some((bytes, hashed)) = take(self) else {
             return Ok(());
         };
         let Work::Idle(mut lane) = mem::replace(&mut self.work, Work::Lost) else {
             return Err(self.unusable());
         };
         self.work = Work::Running(room.start(move || {
-            let outcome = lane.append(&buffer);
-            Burst {
-                lane,
-                buffer,
-                outcome,
-            }
+            let outcome = lane.append(bytes.as_ref(), hashed);
+            Burst { lane, outcome }
         }));
         Ok(())
+    }
+
+    /// Hands on the full buffer: to be hashed ahead if a processor is free, else hashed and written by
+    /// one job.
+    async fn hand_over(&mut self) -> Result<()> {
+        self.write_hashed().await?;
+        self.finish_hashing().await?;
+        let Ok(processor) = Arc::clone(&self.shared.hash_threads).try_acquire_owned() else {
+            self.write_hashed().await?;
+            return self
+                .start(|writer| writer.filling.take().map(|buffer| (buffer, None)))
+                .await;
+        };
+        let mut hasher = match &self.ahead.done {
+            Some(before) => before.hasher.clone(),
+            None => {
+                self.settle().await?;
+                self.lane()?.progress.hasher.clone()
+            }
+        };
+        self.ahead.running = self.filling.take().map(|buffer| {
+            spawn_blocking(move || {
+                let _processor = processor;
+                hasher.update(buffer.bytes());
+                Hashed { buffer, hasher }
+            })
+        });
+        self.write_hashed().await
+    }
+
+    /// Waits for the hashing job, if there is one.
+    async fn finish_hashing(&mut self) -> Result<()> {
+        if let Some(running) = &mut self.ahead.running {
+            let outcome = running.await;
+            self.ahead.running = None;
+            self.ahead.done = Some(joined(outcome).inspect_err(|_| self.failed = true)?);
+        }
+        Ok(())
+    }
+
+    /// Starts to write the buffer that is hashed, if there is one.
+    async fn write_hashed(&mut self) -> Result<()> {
+        if self.ahead.done.is_none() {
+            return Ok(());
+        }
+        self.start(|writer| {
+            let hashed = writer.ahead.done.take()?;
+            Some((hashed.buffer, Some(hashed.hasher)))
+        })
+        .await
+    }
+
+    /// Waits until everything handed over is written.
+    async fn drain(&mut self) -> Result<()> {
+        self.write_hashed().await?;
+        self.finish_hashing().await?;
+        self.write_hashed().await?;
+        self.settle().await
+    }
+
+    fn lane(&self) -> Result<&Lane> {
+        match &self.work {
+            Work::Idle(lane) => Ok(lane),
+            Work::Running(_) | Work::Lost => Err(self.unusable()),
+        }
     }
 
     fn unusable(&self) -> Error {
         Error::unavailable("continue", "the upload", "an earlier write to it failed")
     }
 
+    /// Takes a buffer. False when there is none to be had.
+    async fn have_buffer(&mut self) -> Result<bool> {
+        if self.filling.is_none() {
+            self.filling = self.shared.upload_buffers.take(self.accepted);
+        }
+        if self.filling.is_none() {
+            self.drain().await?;
+            self.filling = self.shared.upload_buffers.take(self.accepted);
+        }
+        Ok(self.filling.is_some())
+    }
+
     /// Runs the last job: what is left in the buffer, and a sync if asked for.
     async fn close(mut self, sync: bool) -> Result<Progress> {
-        self.settle().await?;
+        self.drain().await?;
         let Work::Idle(mut lane) = self.work else {
             return Err(Error::unavailable(
                 "continue",
@@ -189,7 +320,7 @@ impl Writer {
         let filling = self.filling;
         let job = move || {
             if let Some(buffer) = filling {
-                lane.append(&buffer)?;
+                lane.append(buffer.bytes(), None)?;
             }
             if sync {
                 lane.sync()?;
@@ -212,24 +343,24 @@ impl UploadWriter for Writer {
         }
         loop {
             // A full buffer may also be left from a call that was cancelled while it waited.
-            if self
-                .filling
-                .as_ref()
-                .is_some_and(|buffer| buffer.len() == WRITE_BUFFER_BYTES)
-            {
-                self.start_burst().await?;
+            if self.filling.as_ref().is_some_and(UploadBuffer::is_full) {
+                self.hand_over().await?;
             }
             if bytes.is_empty() {
                 return Ok(());
             }
-            let buffer = self.filling.get_or_insert_with(|| {
-                let mut buffer = self.shared.write_buffers.take();
-                buffer.clear();
-                buffer
-            });
-            let part = bytes.split_to(bytes.len().min(WRITE_BUFFER_BYTES - buffer.len()));
-            buffer.extend_from_slice(&part);
-            self.accepted += part.len() as u64;
+            if self.have_buffer().await?
+                && let Some(buffer) = &mut self.filling
+            {
+                self.accepted += buffer.fill(&mut bytes) as u64;
+            } else {
+                let frame = mem::take(&mut bytes);
+                self.start(|writer| {
+                    writer.accepted += frame.len() as u64;
+                    Some((frame, None))
+                })
+                .await?;
+            }
         }
     }
 

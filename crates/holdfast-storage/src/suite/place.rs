@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
 
-use crate::{BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, StorageKey};
+use crate::{BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, StorageKey, UploadWriter};
 
 /// A store that can be closed and opened again.
 pub(super) struct Place {
@@ -51,6 +51,21 @@ impl Place {
         id
     }
 
+    /// Resumes an upload; begins it again when it had no bytes and was forgotten.
+    async fn resumed(&self, id: UploadId, saved: Option<Progress>) -> Box<dyn UploadWriter> {
+        let store = self.store();
+        let without_bytes = saved.as_ref().is_none_or(|saved| saved.offset == 0);
+        let mut resumed = store.resume_upload(id, saved, Algorithm::Sha256).await;
+        if without_bytes && matches!(resumed, Err(Error::UploadUnknown(_))) {
+            store
+                .begin_upload(id)
+                .await
+                .expect("an upload begins again");
+            resumed = store.resume_upload(id, None, Algorithm::Sha256).await;
+        }
+        resumed.expect("the upload resumes")
+    }
+
     /// Appends `content` in pieces and suspends.
     pub(super) async fn append(
         &self,
@@ -58,11 +73,7 @@ impl Place {
         saved: Option<Progress>,
         content: &[u8],
     ) -> Progress {
-        let mut writer = self
-            .store()
-            .resume_upload(id, saved, Algorithm::Sha256)
-            .await
-            .expect("the upload resumes");
+        let mut writer = self.resumed(id, saved).await;
         let start = writer.offset();
         for piece in content.chunks(100_000) {
             writer
@@ -77,11 +88,7 @@ impl Place {
     }
 
     pub(super) async fn finished(&self, id: UploadId, saved: Option<Progress>) -> Progress {
-        let writer = self
-            .store()
-            .resume_upload(id, saved, Algorithm::Sha256)
-            .await
-            .expect("the upload resumes");
+        let writer = self.resumed(id, saved).await;
         writer.finish().await.expect("the upload is finished")
     }
 

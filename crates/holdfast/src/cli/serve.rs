@@ -148,7 +148,7 @@ fn banner(config: &Config, listener: &Listener) {
             .to_string()
     };
     let data = match &config.storage.driver {
-        Driver::Filesystem { root_directory } => whole(root_directory),
+        Driver::Filesystem { root_directory, .. } => whole(root_directory),
         Driver::InMemory => "memory".to_owned(),
     };
     let metadata = match &config.metadata {

@@ -24,7 +24,7 @@ impl Metadata {
                 metadata.refuse("path", text);
                 Self::InMemory
             }
-            (None, Driver::Filesystem { root_directory }) => {
+            (None, Driver::Filesystem { root_directory, .. }) => {
                 Self::File(root_directory.join("holdfast").join("metadata.db"))
             }
             (None, Driver::InMemory) => Self::InMemory,

@@ -28,6 +28,8 @@ pub enum Driver {
     Filesystem {
         /// The directory, made on demand.
         root_directory: PathBuf,
+        /// Whether uploads are written past the page cache where that is possible.
+        direct_io: bool,
     },
     /// Memory; lost at exit.
     InMemory,
@@ -83,6 +85,9 @@ impl Driver {
         // Read whichever driver is chosen, so that a wrong value is found either way.
         let filesystem = storage.section("filesystem");
         let root_directory = filesystem.path_of("rootdirectory").unwrap_or_default();
+        let direct_io = filesystem.choice("directio", |found| {
+            format!("expected auto or off, found {found}")
+        }) != "off";
         storage.section("inmemory");
         let drivers = one_of(storage, "storage");
         match drivers.as_slice() {
@@ -98,7 +103,10 @@ impl Driver {
         }
         match drivers.first().map(|pair| pair.key.as_str()) {
             Some("inmemory") => Self::InMemory,
-            _ => Self::Filesystem { root_directory },
+            _ => Self::Filesystem {
+                root_directory,
+                direct_io,
+            },
         }
     }
 }

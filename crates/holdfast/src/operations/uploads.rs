@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use holdfast_metadata::{ExpiredUpload, LinkBlob, Linked, NewUpload, Upload, UploadCreated};
 use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
-use holdfast_storage::{Progress, StorageKey, UploadWriter};
+use holdfast_storage::{Error as StorageError, Progress, StorageKey, UploadWriter};
 
 use super::held::Hold;
 use super::{ByteStream, Error, Operations, Result};
@@ -334,10 +334,15 @@ impl Operations {
             offset: upload.offset,
             hasher,
         });
-        Ok(self
-            .store
-            .resume_upload(id, saved, upload.algorithm.unwrap_or(Algorithm::Sha256))
-            .await?)
+        let algorithm = upload.algorithm.unwrap_or(Algorithm::Sha256);
+        match self.store.resume_upload(id, saved, algorithm).await {
+            // The store may forget an upload without bytes when the server restarts.
+            Err(StorageError::UploadUnknown(_)) if upload.offset == 0 => {
+                self.store.begin_upload(id).await?;
+                Ok(self.store.resume_upload(id, None, algorithm).await?)
+            }
+            resumed => Ok(resumed?),
+        }
     }
 
     async fn suspend(&self, id: UploadId, writer: Box<dyn UploadWriter>) -> Result<u64> {

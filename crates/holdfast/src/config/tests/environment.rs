@@ -7,7 +7,7 @@ const FILESYSTEM: &str =
 
 fn root(config: &Config) -> &str {
     match &config.storage.driver {
-        Driver::Filesystem { root_directory } => root_directory.to_str().unwrap(),
+        Driver::Filesystem { root_directory, .. } => root_directory.to_str().unwrap(),
         Driver::InMemory => "memory",
     }
 }

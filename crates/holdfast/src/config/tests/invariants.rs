@@ -17,7 +17,7 @@ log:
   fields: {service: registry, answer: 42}
   accesslog: {disabled: true}
 storage:
-  filesystem: {rootdirectory: /srv/registry}
+  filesystem: {rootdirectory: /srv/registry, directio: off}
   delete: {enabled: true}
   maintenance:
     readonly: {enabled: true}

@@ -124,7 +124,8 @@ fn the_embedded_default_loads_without_a_word() {
     assert_eq!(
         config.storage.driver,
         Driver::Filesystem {
-            root_directory: "./holdfast-data".into()
+            root_directory: "./holdfast-data".into(),
+            direct_io: true,
         }
     );
     assert!(config.storage.delete_enabled);
@@ -243,7 +244,8 @@ fn scalars_are_taken_as_distribution_takes_them() {
     assert_eq!(
         config.storage.driver,
         Driver::Filesystem {
-            root_directory: "/var/lib/registry".into()
+            root_directory: "/var/lib/registry".into(),
+            direct_io: true,
         }
     );
 }
