@@ -208,3 +208,21 @@ async fn acknowledged_pushes_survive_any_fault() {
         }
     }
 }
+
+/// The second finds what the first has stored, and stores nothing itself.
+#[tokio::test(start_paused = true)]
+async fn content_pushed_twice_at_once_is_stored_once() {
+    let schedule = Schedule::new(1)
+        .one_in(Operation::Finish, 1, Fault::Delay(Duration::from_secs(1)))
+        .on_call(Operation::CommitUpload, 2, Fault::Unavailable);
+    let registry = registry(schedule, 10).await;
+    let (bytes, digest) = content(1, 100_000);
+    let push = || {
+        let operations = &registry.operations;
+        operations.push_blob(&registry.repository, digest, body(&bytes))
+    };
+    let (one, two) = tokio::join!(push(), push());
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(registry.pull(&digest).await.unwrap(), bytes);
+}

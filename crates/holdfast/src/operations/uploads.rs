@@ -117,6 +117,8 @@ impl Operations {
             self.suspend(id, writer).await?;
             return Err(error);
         }
+        // Of several who push the same content at once, the first stores it and the others find it.
+        let _publisher = self.publishers.wait(digest).await;
         // Content that is stored already, and whole, need not be synced a second time.
         let stored = self.stored(&digest).await?;
         let present = matches!(stored, Some(Stored::Whole));
@@ -142,7 +144,6 @@ impl Operations {
             let upload = self.session(repository, id).await?;
             self.resume(id, &upload).await?.finish().await?;
         }
-        let _publisher = self.publishers.wait(digest).await;
         if let Some(Stored::Broken { key }) = stored
             && self.replace(id, &digest, &key).await?
             && self.link_stored(repository, id, &digest).await?
