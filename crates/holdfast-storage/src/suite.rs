@@ -160,6 +160,12 @@ async fn another_algorithm_can_be_hashed(place: &mut Place) {
             .expect("staged bytes are hashed");
         assert_eq!(digest, Hasher::digest(algorithm, &content));
     }
+    let empty = place.begun().await;
+    let digest = place.store().hash_upload(empty, Algorithm::Sha512).await;
+    assert_eq!(
+        digest.expect("no bytes are hashed too"),
+        Hasher::digest(Algorithm::Sha512, b"")
+    );
     let key = StorageKey::canonical(&sha512);
     place.commit(id, &key).await;
     assert!(place.content(&key).await == content);

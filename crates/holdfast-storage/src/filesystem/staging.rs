@@ -105,8 +105,11 @@ pub(super) fn hash(
     id: UploadId,
     algorithm: Algorithm,
 ) -> Result<Digest> {
-    let staged = open(shared, id)?;
     let mut progress = starting_point(None, 0, algorithm);
+    if shared.begun.contains(id) {
+        return Ok(progress.hasher.finish());
+    }
+    let staged = open(shared, id)?;
     hash_from(&staged, &mut progress)?;
     Ok(progress.hasher.finish())
 }

@@ -209,6 +209,26 @@ async fn acknowledged_pushes_survive_any_fault() {
     }
 }
 
+/// A store may forget an upload without bytes when it is closed; the session is in the database.
+#[tokio::test]
+async fn a_session_without_bytes_outlives_what_the_store_knows_of_it() {
+    let registry = registry(Schedule::new(1), 10).await;
+    let (operations, repository) = (&registry.operations, &registry.repository);
+    let (bytes, digest) = content(1, 1000);
+    let id = operations
+        .start_upload(repository, Algorithm::Sha256)
+        .await
+        .unwrap();
+    registry.store.abort_upload(id).await.unwrap();
+    assert_eq!(operations.upload_offset(repository, id).await.unwrap(), 0);
+    registry.store.abort_upload(id).await.unwrap();
+    operations
+        .finish_upload(repository, id, digest, chunk(&bytes))
+        .await
+        .unwrap();
+    assert_eq!(registry.pull(&digest).await.unwrap(), bytes);
+}
+
 /// The second finds what the first has stored, and stores nothing itself.
 #[tokio::test(start_paused = true)]
 async fn content_pushed_twice_at_once_is_stored_once() {
