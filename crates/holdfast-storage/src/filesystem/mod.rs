@@ -70,8 +70,6 @@ use self::staging::Begun;
 use self::upload_buffers::UploadBuffers;
 use crate::{BlobReader, BlobStore, Error, Progress, Result, StorageKey, UploadWriter};
 
-/// Idle buffers kept for the next read (8 MiB).
-const READ_BUFFERS_KEPT: usize = 64;
 /// Disk jobs of uploads and deletions at once.
 const WRITE_JOBS: usize = 64;
 /// Disk jobs of downloads at once.
@@ -154,7 +152,7 @@ impl Filesystem {
                 upload_buffers: Arc::default(),
                 direct_io: DirectIo::new(direct_io),
                 hash_threads: Arc::new(Semaphore::new(hash_threads())),
-                read_buffers: BufferPool::new(READ_BUFFER_BYTES, READ_BUFFERS_KEPT),
+                read_buffers: BufferPool::new(READ_BUFFER_BYTES),
                 writes: Blocking::new(WRITE_JOBS),
                 reads: Blocking::new(READ_JOBS),
                 inline_reads,

@@ -25,7 +25,8 @@ use super::open_files::OpenFile;
 use super::{Shared, object};
 use crate::{BlobReader, Error, FileRange, READ_CHUNK_BYTES, Result, StorageKey};
 
-/// Reads up to this size get a buffer of their own size, so that a small blob does not occupy a large one.
+/// Reads up to this size get memory of their own, so that a small blob does not occupy a large buffer; as do
+/// parts of this size while all large buffers are out.
 const SMALL_READ_BYTES: usize = 32 * 1024;
 /// Where in a large buffer a read begins. TLS copies what is read to where a record begins, a few bytes into a
 /// page. Starting with a page too would make that copy three times slower on AMD's Zen 4: `rep movsb`, which
@@ -256,13 +257,11 @@ enum ReadBuffer {
 
 impl ReadBuffer {
     fn new(shared: &Shared, wanted: usize) -> ReadBuffer {
-        if wanted <= SMALL_READ_BYTES {
-            return ReadBuffer::Small(vec![0; wanted]);
+        let pooled = (wanted > SMALL_READ_BYTES).then(|| shared.read_buffers.take());
+        match pooled.flatten() {
+            Some(buffer) => ReadBuffer::Pooled { buffer, wanted },
+            None => ReadBuffer::Small(vec![0; wanted.min(SMALL_READ_BYTES)]),
         }
-        let mut buffer = shared.read_buffers.take();
-        // Zeroes a new buffer once; one that comes back has its length already.
-        buffer.resize(READ_BUFFER_BYTES, 0);
-        ReadBuffer::Pooled { buffer, wanted }
     }
 
     fn space(&mut self) -> &mut [u8] {
