@@ -403,6 +403,11 @@ fn reads_cost_the_same_however_much_there_is() {
             referrers::REFERRERS_PAGE_BY_TYPE,
             "manifests_referrers_by_type (repo_id=? AND subject_digest=? AND artifact_type=? AND digest>?)",
         ),
+        (
+            "annotations of a referrer",
+            referrers::ANNOTATIONS,
+            "(repo_id=? AND digest=?)",
+        ),
         ("setting", settings::FIND_SETTING, "(name=?)"),
     ];
     for (name, sql, wanted) in statements {
