@@ -4,6 +4,7 @@
 //! Go's digest library also knows, is registered nowhere and is refused.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 /// A registered digest algorithm that this registry computes.
@@ -196,17 +197,44 @@ pub fn hex(bytes: &[u8]) -> String {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0_u8; 128];
-        let digits = &mut digits[..self.hash().len() * 2];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.hash()) {
+/// Longest text of a digest: `sha512:` and 128 digits.
+pub const MAX_TEXT_BYTES: usize = 7 + 128;
+
+/// A digest as text, made without an allocation.
+#[derive(Clone, Copy)]
+pub struct DigestText {
+    bytes: [u8; MAX_TEXT_BYTES],
+    length: usize,
+}
+
+impl Deref for DigestText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).expect("a digest is ASCII")
+    }
+}
+
+impl Digest {
+    /// The digest as text: what `Display` shows, for those who need it once per request.
+    pub fn text(&self) -> DigestText {
+        let mut bytes = [0; MAX_TEXT_BYTES];
+        let name = self.algorithm().name().as_bytes();
+        bytes[..name.len()].copy_from_slice(name);
+        bytes[name.len()] = b':';
+        let start = name.len() + 1;
+        let length = start + 2 * self.hash().len();
+        for (pair, byte) in bytes[start..length].chunks_exact_mut(2).zip(self.hash()) {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
-        f.write_str(self.algorithm().name())?;
-        f.write_str(":")?;
-        f.write_str(std::str::from_utf8(digits).expect("hex digits are ASCII"))
+        DigestText { bytes, length }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 

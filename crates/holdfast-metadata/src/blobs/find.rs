@@ -1,5 +1,7 @@
 //! Questions about blobs.
 
+use std::sync::Arc;
+
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use crate::Result;
@@ -20,7 +22,7 @@ pub(crate) const REPOSITORIES_WITH: &str = "SELECT r.path
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkedBlob {
     pub(crate) size: u64,
-    pub(crate) storage_key: String,
+    pub(crate) storage_key: Arc<str>,
     pub(crate) used: bool,
     pub(crate) lease_until: Timestamp,
 }
@@ -42,7 +44,7 @@ impl Operation for Find<'_> {
         };
         Ok(Some(LinkedBlob {
             size: row.size()?,
-            storage_key: row.text()?,
+            storage_key: row.text()?.into(),
             used: row.integer()? != 0,
             lease_until: row.time()?,
         }))

@@ -9,6 +9,8 @@ mod link;
 mod stored;
 mod unlink;
 
+use std::sync::Arc;
+
 use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
 
 use crate::cache::{Answer, Question};
@@ -27,7 +29,7 @@ pub struct Blob {
     /// Its size in bytes.
     pub size: u64,
     /// Where the bytes are.
-    pub storage_key: String,
+    pub storage_key: Arc<str>,
 }
 
 /// A finished upload: bytes written and synced, digest checked.
@@ -114,7 +116,7 @@ impl Metadata {
         }
         Ok(Some(Blob {
             size: linked.size,
-            storage_key: linked.storage_key.clone(),
+            storage_key: Arc::clone(&linked.storage_key),
         }))
     }
 
@@ -122,7 +124,7 @@ impl Metadata {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<std::sync::Arc<LinkedBlob>>> {
+    ) -> Result<Option<Arc<LinkedBlob>>> {
         let question = Question::Blob(digest);
         let (version, cached) = self.cache().get(repository, question);
         if let Some(Answer::Blob(linked)) = cached {
@@ -131,7 +133,7 @@ impl Metadata {
         let found = self
             .read(find::Find { repository, digest })
             .await?
-            .map(std::sync::Arc::new);
+            .map(Arc::new);
         if let Some(linked) = &found {
             self.cache()
                 .put(repository, question, version, Answer::Blob(linked.clone()));

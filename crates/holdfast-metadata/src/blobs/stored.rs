@@ -108,7 +108,7 @@ impl Operation for FindLive<'_> {
         match tx.first(FIND_LIVE, params![*self.digest]).await? {
             Some(mut row) => Ok(Some(Blob {
                 size: row.size()?,
-                storage_key: row.text()?,
+                storage_key: row.text()?.into(),
             })),
             None => Ok(None),
         }

@@ -260,15 +260,8 @@ async fn a_doomed_blob_comes_back_under_a_new_key_only() {
             .unwrap(),
         Linked::Stored
     );
-    assert_eq!(
-        db.metadata
-            .blob(&name("a"), &digest(1), NOW)
-            .await
-            .unwrap()
-            .unwrap()
-            .storage_key,
-        "k2"
-    );
+    let found = db.metadata.blob(&name("a"), &digest(1), NOW).await.unwrap();
+    assert_eq!(&*found.unwrap().storage_key, "k2");
 }
 
 #[tokio::test]

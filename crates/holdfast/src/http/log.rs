@@ -1,6 +1,6 @@
 //! One line for each request under Distribution's field names, and one in Apache's combined format.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use http::Response;
 use http::header::{CONTENT_TYPE, HOST, REFERER, USER_AGENT};
@@ -38,8 +38,8 @@ pub(super) struct Line<'a> {
     pub(super) response: &'a Response<Body>,
     /// Bytes of the answer's body; for `HEAD`, what they would be.
     pub(super) written: u64,
-    /// How long it took to answer, the body not included.
-    pub(super) elapsed: Duration,
+    /// When it came. What has passed since is the time it took to answer, the body not included.
+    pub(super) started: Instant,
     /// Also write an access line.
     pub(super) access_line: bool,
 }
@@ -76,7 +76,7 @@ pub(super) fn request(line: &Line<'_>) {
                 http.response.status = line.response.status().as_u16(),
                 http.response.written = line.written,
                 http.response.contenttype = text(line.response.headers(), CONTENT_TYPE),
-                http.response.duration = ?line.elapsed,
+                http.response.duration = ?line.started.elapsed(),
                 auth.user.name = outcome.user.as_deref(),
                 action = outcome.action,
                 err.code = outcome.error.map(|code| code.to_ascii_lowercase().replace('_', " ")),

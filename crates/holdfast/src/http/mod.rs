@@ -83,7 +83,7 @@ pub(crate) async fn answer(
     if let Some(answer) = probe(&app, &parts) {
         return answer;
     }
-    let id = random::request_id();
+    let id = RequestId::new();
     let mut outcome = log::Outcome::default();
     let mut response = match respond(&app, peer, &parts, incoming, &mut outcome).await {
         Ok(response) => response,
@@ -97,20 +97,20 @@ pub(crate) async fn answer(
     let length = response.body().length();
     finish(&app, &parts, &id, &mut response);
     log::request(&log::Line {
-        id: &id,
+        id: id.as_str(),
         peer,
         parts: &parts,
         outcome: &outcome,
         response: &response,
         written: length,
-        elapsed: started.elapsed(),
+        started,
         access_line: app.access_lines,
     });
     response
 }
 
 /// What every answer has, whatever it says.
-fn finish(app: &App, parts: &Parts, id: &str, response: &mut Response<Body>) {
+fn finish(app: &App, parts: &Parts, id: &RequestId, response: &mut Response<Body>) {
     let length = response.body().length();
     let status = response.status();
     let headers = response.headers_mut();
@@ -125,7 +125,7 @@ fn finish(app: &App, parts: &Parts, id: &str, response: &mut Response<Body>) {
     }
     headers.insert(
         REQUEST_ID,
-        HeaderValue::from_str(id).expect("a number in hex is a header value"),
+        HeaderValue::from_str(id.as_str()).expect("a number in hex is a header value"),
     );
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         *response.body_mut() = Body::empty();
@@ -204,13 +204,31 @@ async fn respond(
     let served = v2::serve(&exchange, action, incoming);
     match limit {
         None => served.await,
-        Some(limit) => tokio::time::timeout(limit, served)
+        Some(limit) => Box::pin(tokio::time::timeout(limit, served))
             .await
             .unwrap_or_else(|_| {
                 Err(error::unavailable(format!(
                     "not answered within {limit:?} (http.timeout)"
                 )))
             }),
+    }
+}
+
+/// What stands for a request in its answer and in the log: 16 hex digits.
+struct RequestId([u8; 16]);
+
+impl RequestId {
+    fn new() -> RequestId {
+        let number = random::request_number();
+        let mut digits = [0; 16];
+        for (place, digit) in digits.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15];
+        }
+        RequestId(digits)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
     }
 }
 

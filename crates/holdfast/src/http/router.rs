@@ -120,7 +120,7 @@ fn route(path: &str) -> Result<Route<'_>, RouteError> {
         .strip_prefix("/v2")
         .filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let rest = rest.ok_or(RouteError::NotFound)?;
-    if path.contains("//") || rest.is_empty() {
+    if path.as_bytes().windows(2).any(|pair| pair == b"//") || rest.is_empty() {
         let mut clean = String::with_capacity(path.len() + 1);
         for part in path.split('/').filter(|part| !part.is_empty()) {
             clean.push('/');

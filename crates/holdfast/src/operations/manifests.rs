@@ -35,35 +35,6 @@ impl Operations {
         })
     }
 
-    /// The manifest, or the one of its children that the client can read.
-    pub(crate) async fn acceptable(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-        stored: Arc<StoredManifest>,
-        accept: &Accept,
-    ) -> Result<Arc<StoredManifest>> {
-        match accept.negotiate(&stored.media_type, matches!(reference, Reference::Tag(_))) {
-            Negotiated::Serve => Ok(stored),
-            Negotiated::NotAcceptable(message) => Err(Error::NotAcceptable(message)),
-            Negotiated::ServeDefaultPlatform => {
-                let list = Manifest::parse(&stored.media_type, &stored.payload)?;
-                let default = list.children.iter().find(|child| {
-                    child
-                        .platform
-                        .as_ref()
-                        .is_some_and(|p| p.os == "linux" && p.architecture == "amd64")
-                });
-                let unknown = || Error::ManifestUnknown {
-                    repository: repository.clone(),
-                    reference: reference.clone(),
-                };
-                let child = Reference::Digest(default.ok_or_else(unknown)?.digest);
-                self.manifest(repository, &child).await
-            }
-        }
-    }
-
     /// Stores a manifest under its digest and sets tags to it, in one transaction.
     pub(crate) async fn push_manifest(
         &self,
@@ -169,6 +140,35 @@ impl Operations {
                 repository: repository.clone(),
                 reference: reference.clone(),
             })
+        }
+    }
+}
+
+/// The child to serve in the manifest's place, if the client can read only that.
+pub(crate) fn instead(
+    repository: &RepositoryName,
+    reference: &Reference,
+    stored: &StoredManifest,
+    accept: &Accept,
+) -> Result<Option<Reference>> {
+    match accept.negotiate(&stored.media_type, matches!(reference, Reference::Tag(_))) {
+        Negotiated::Serve => Ok(None),
+        Negotiated::NotAcceptable(message) => Err(Error::NotAcceptable(message)),
+        Negotiated::ServeDefaultPlatform => {
+            let list = Manifest::parse(&stored.media_type, &stored.payload)?;
+            let default = list.children.iter().find(|child| {
+                child
+                    .platform
+                    .as_ref()
+                    .is_some_and(|p| p.os == "linux" && p.architecture == "amd64")
+            });
+            let unknown = || Error::ManifestUnknown {
+                repository: repository.clone(),
+                reference: reference.clone(),
+            };
+            default
+                .map(|child| Some(Reference::Digest(child.digest)))
+                .ok_or_else(unknown)
         }
     }
 }

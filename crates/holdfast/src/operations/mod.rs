@@ -28,6 +28,7 @@ use broken::Broken;
 use held::Held;
 
 pub(crate) use error::Error;
+pub(crate) use manifests::instead;
 pub(crate) use uploads::Chunk;
 
 /// What an operation returns.

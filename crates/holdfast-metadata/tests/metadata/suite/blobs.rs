@@ -38,7 +38,7 @@ async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!((found.size, found.storage_key.as_str()), (10, "k1"));
+    assert_eq!((found.size, &*found.storage_key), (10, "k1"));
     assert!(
         !db.metadata.key_is_free("other", &digest(1)).await.unwrap(),
         "the digest has bytes"
@@ -72,7 +72,7 @@ async fn a_second_upload_of_a_blob_is_surplus(db: &Database) {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(found.storage_key, "k1");
+    assert_eq!(&*found.storage_key, "k1");
 }
 
 async fn stored_content_is_linked_without_its_bytes(db: &Database) {

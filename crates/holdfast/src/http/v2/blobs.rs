@@ -7,17 +7,20 @@ use holdfast_model::byte_range::{Requested, requested};
 use holdfast_model::{Digest, MediaType, RepositoryName};
 use holdfast_storage::READ_CHUNK_BYTES;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
     IF_RANGE, RANGE,
 };
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 
-use super::{CONTENT_DIGEST, Exchange, empty, set};
+use super::{Exchange, about, empty, set};
 use crate::http::body::{Body, Segment};
 use crate::http::error::{self, Error};
 use crate::http::{conditions, text};
 use crate::operations::Operations;
 use crate::random;
+
+/// What a blob is served as, whatever a manifest says of it.
+const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Bytes read at a time for one stream of an HTTP/2 connection.
 const HTTP2_CHUNK_BYTES: usize = 64 * 1024;
@@ -35,29 +38,24 @@ pub(super) async fn pull(
     } else {
         operations.blob(repository, digest).await?
     };
-    let name = digest.to_string();
-    if conditions::failed(headers, &name) {
+    let text = digest.text();
+    let name: &str = &text;
+    if conditions::failed(headers, name) {
         return Err(error::precondition_failed(digest));
     }
-    let mut response = Response::new(Body::empty());
-    set(&mut response, CONTENT_DIGEST, &name);
-    set(&mut response, ETAG, &format!("\"{name}\""));
+    let mut response = about(name);
     response
         .headers_mut()
         .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     response
         .headers_mut()
         .insert(CACHE_CONTROL, conditions::FOR_EVER);
-    if conditions::not_modified(headers, &name) {
+    if conditions::not_modified(headers, name) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    set(
-        &mut response,
-        CONTENT_TYPE,
-        MediaType::OCTET_STREAM.as_str(),
-    );
-    let segments = match wanted(headers, &name, blob.size) {
+    response.headers_mut().insert(CONTENT_TYPE, OCTET_STREAM);
+    let segments = match wanted(headers, name, blob.size) {
         Requested::Whole => vec![Segment::Range(0..blob.size)],
         Requested::Unsatisfiable => return Err(error::blob_range(blob.size)),
         Requested::Parts(ranges) => partial(&mut response, ranges, blob.size),

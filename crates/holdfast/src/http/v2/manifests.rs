@@ -2,14 +2,15 @@
 
 use holdfast_model::accept::Accept;
 use holdfast_model::{MediaType, Reference, RepositoryName, Tag};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::{CONTENT_DIGEST, Exchange, created, empty, set};
+use super::{Exchange, about, created, empty, set};
 use crate::http::body::Body;
 use crate::http::error::{self, Error};
 use crate::http::{conditions, incoming, text};
+use crate::operations;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -22,21 +23,22 @@ pub(super) async fn pull(
     let headers = &exchange.parts.headers;
     let operations = &exchange.app.operations;
     let mut manifest = operations.manifest(repository, reference).await?;
+    let mut digest = manifest.digest.text();
     // The condition comes before Accept, as in Distribution: who has it can evidently read it.
-    let known = conditions::not_modified(headers, &manifest.digest.to_string());
+    let known = conditions::not_modified(headers, &digest);
     if !known {
         let accept = headers
             .get_all(ACCEPT)
             .iter()
             .filter_map(|value| value.to_str().ok());
-        manifest = operations
-            .acceptable(repository, reference, manifest, &Accept::parse(accept))
-            .await?;
+        if let Some(child) =
+            operations::instead(repository, reference, &manifest, &Accept::parse(accept))?
+        {
+            manifest = operations.manifest(repository, &child).await?;
+            digest = manifest.digest.text();
+        }
     }
-    let digest = manifest.digest.to_string();
-    let mut response = Response::new(Body::empty());
-    set(&mut response, ETAG, &format!("\"{digest}\""));
-    set(&mut response, CONTENT_DIGEST, &digest);
+    let mut response = about(&digest);
     if matches!(reference, Reference::Digest(_)) {
         response
             .headers_mut()

@@ -13,10 +13,11 @@ mod uploads;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_model::digest::MAX_TEXT_BYTES;
 use holdfast_model::{Digest, RepositoryName};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LINK, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::action::Action;
@@ -65,63 +66,76 @@ impl Exchange<'_> {
 }
 
 /// Does what the action says.
+///
+/// All but pulls stand on the heap: else every pull would carry, and move about, a state as large as that of
+/// the largest push.
 pub(super) async fn serve(
     exchange: &Exchange<'_>,
     action: Action,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
     match action {
+        Action::PullManifest(repository, reference) => {
+            manifests::pull(exchange, &repository, &reference).await
+        }
+        Action::PullBlob(repository, digest) => blobs::pull(exchange, &repository, &digest).await,
         Action::Base => Ok(json("application/json", "{}".to_owned())),
-        Action::Catalog(page) => catalog::list(exchange, page).await,
-        Action::ListTags(repository, page) => tags::list(exchange, &repository, page).await,
+        Action::Catalog(page) => Box::pin(catalog::list(exchange, page)).await,
+        Action::ListTags(repository, page) => {
+            Box::pin(tags::list(exchange, &repository, page)).await
+        }
         Action::ListReferrers {
             repository,
             subject,
             artifact_type,
             after,
         } => {
-            referrers::list(
+            let artifact_type = artifact_type.as_deref();
+            let listed = referrers::list(
                 exchange,
                 &repository,
                 &subject,
-                artifact_type.as_deref(),
+                artifact_type,
                 after.as_ref(),
-            )
-            .await
-        }
-        Action::PullManifest(repository, reference) => {
-            manifests::pull(exchange, &repository, &reference).await
+            );
+            Box::pin(listed).await
         }
         Action::PushManifest {
             repository,
             reference,
             tags,
-        } => manifests::push(exchange, repository, reference, tags, body).await,
+        } => Box::pin(manifests::push(exchange, repository, reference, tags, body)).await,
         Action::DeleteManifest(repository, reference) => {
-            manifests::delete(exchange, repository, reference).await
+            Box::pin(manifests::delete(exchange, repository, reference)).await
         }
-        Action::PullBlob(repository, digest) => blobs::pull(exchange, &repository, &digest).await,
-        Action::DeleteBlob(repository, digest) => blobs::delete(exchange, repository, digest).await,
+        Action::DeleteBlob(repository, digest) => {
+            Box::pin(blobs::delete(exchange, repository, digest)).await
+        }
         Action::StartUpload(repository, algorithm) => {
-            uploads::start(exchange, repository, algorithm).await
+            Box::pin(uploads::start(exchange, repository, algorithm)).await
         }
         Action::PushBlob(repository, digest) => {
-            uploads::push(exchange, repository, digest, body).await
+            Box::pin(uploads::push(exchange, repository, digest, body)).await
         }
         Action::MountBlob {
             repository,
             digest,
             from,
-        } => uploads::mount(exchange, repository, digest, from).await,
-        Action::UploadStatus(repository, id) => uploads::status(exchange, repository, id).await,
+        } => Box::pin(uploads::mount(exchange, repository, digest, from)).await,
+        Action::UploadStatus(repository, id) => {
+            Box::pin(uploads::status(exchange, repository, id)).await
+        }
         Action::AppendChunk(repository, session) => {
-            uploads::append(exchange, repository, &session, body).await
+            Box::pin(uploads::append(exchange, repository, &session, body)).await
         }
         Action::FinishUpload(repository, session, digest) => {
-            uploads::finish(exchange, repository, &session, digest, body).await
+            Box::pin(uploads::finish(
+                exchange, repository, &session, digest, body,
+            ))
+            .await
         }
         Action::CancelUpload(repository, session) => {
-            uploads::cancel(exchange, repository, &session).await
+            Box::pin(uploads::cancel(exchange, repository, &session)).await
         }
     }
 }
@@ -143,6 +157,23 @@ fn json(content_type: &'static str, body: String) -> Response<Body> {
 fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// An answer about content: as many headers as [`pull`](manifests::pull) sets fit without growing.
+fn about(digest: &str) -> Response<Body> {
+    /// What the answer to a pull has, and a few that the configuration adds.
+    const HEADERS: usize = 12;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(HEADERS);
+    let mut tag = [b'"'; MAX_TEXT_BYTES + 2];
+    let quoted = &mut tag[..digest.len() + 2];
+    quoted[1..=digest.len()].copy_from_slice(digest.as_bytes());
+    quoted[digest.len() + 1] = b'"';
+    let value = |bytes| HeaderValue::from_bytes(bytes).expect("a digest is printable ASCII");
+    headers.insert(CONTENT_DIGEST, value(digest.as_bytes()));
+    headers.insert(ETAG, value(quoted));
     response
 }
 
