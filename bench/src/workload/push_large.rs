@@ -32,7 +32,7 @@ impl Group for PushLarge {
     }
 
     fn about(&self) -> String {
-        "Large blobs, as Docker sends them (POST, PATCH in chunks, PUT) and in a single PUT, to a server that is empty. Server and clients share the cores. The limits are what this machine does in the same rounds without a registry: SHA-256 over memory, writing the same bytes to the same disk with one fdatasync, and receiving and hashing them from a socket.".to_owned()
+        "Large blobs, as Docker sends them (POST, PATCH in chunks, PUT) and in a single PUT, to a server that is empty. Server and clients share the cores. The limits are what this machine does in the same rounds without a registry: SHA-256 over memory, writing as many bytes to the same disk with one fdatasync (through the page cache and past it, the faster of the two), and receiving and hashing them from a socket.".to_owned()
     }
 
     fn variants(&self, software: &Software) -> Vec<Variant> {
