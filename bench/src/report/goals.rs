@@ -395,6 +395,7 @@ mod tests {
     fn the_worst_case_decides() {
         let report = Report {
             facts: Vec::new(),
+            serious: true,
             groups: Vec::new(),
             measured: vec![
                 row("1 GiB, 1 client", HOLDFAST, 0.1),

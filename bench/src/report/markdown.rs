@@ -24,7 +24,9 @@ impl Report {
                 let _ = writeln!(text, "* {first}");
             }
         }
-        text.push_str(&self.goals());
+        if self.serious {
+            text.push_str(&self.goals());
+        }
         for (group, about) in &self.groups {
             let rows: Vec<&Measured> = self.rows(group);
             if rows.is_empty() {
@@ -144,6 +146,7 @@ mod tests {
     fn ratios_compare_with_the_baseline() {
         let report = Report {
             facts: vec!["a machine".into()],
+            serious: true,
             groups: vec![("pull", "Blobs.".into()), ("push", "Not run.".into())],
             measured: vec![row("ours", 1.0), row("theirs", 4.0)],
             missing: vec!["Nobody else.".into()],

@@ -14,6 +14,8 @@ use crate::measure::{Figure, Measured, Sample, Unit};
 pub(crate) struct Report {
     /// Machine, settings and versions, a line each.
     pub(crate) facts: Vec<String>,
+    /// Whether the figures are to be taken seriously: a short run says nothing about goals.
+    pub(crate) serious: bool,
     /// Name and explanation of each group that was run.
     pub(crate) groups: Vec<(&'static str, String)>,
     pub(crate) measured: Vec<Measured>,
