@@ -200,11 +200,11 @@ fn several_ranges() {
     findings.header("HEAD", &head, "Content-Length", Some(&length));
 }
 
-/// Bytes of large blobs go from file to socket in pieces of 4 MiB at most, in turns of 256 KiB.
+/// Bytes of large blobs go from file to socket in pieces of 1 MiB at most, in turns of 256 KiB.
 #[test]
 fn parts_of_a_large_blob() {
     const LENGTH: usize = 9 * 1024 * 1024 + 4321;
-    const PIECE: usize = 4 * 1024 * 1024;
+    const PIECE: usize = 1024 * 1024;
     let (registry, mut findings) = (registry(), Findings::new());
     let http = registry.http();
     let blob = blob(235, LENGTH);

@@ -142,6 +142,7 @@ impl Filesystem {
             other => other?,
         }
         let inline_reads = InlineReads::for_directory(&paths.blobs())?;
+        let local = inline_reads.may_open();
         Ok(Arc::new(Filesystem {
             shared: Arc::new(Shared {
                 paths,
@@ -156,7 +157,7 @@ impl Filesystem {
                 writes: Blocking::new(WRITE_JOBS),
                 reads: Blocking::new(READ_JOBS),
                 inline_reads,
-                open_files: OpenFiles::new(open_files()),
+                open_files: OpenFiles::new(if local { open_files() } else { 0 }),
             }),
             probing: Arc::default(),
         }))

@@ -120,8 +120,10 @@ pub(super) fn delete(shared: &Shared, keys: &[StorageKey]) -> Result<()> {
     let mut some_absent = false;
     for key in keys {
         let object = shared.paths.object(key);
-        match fs::remove_file(&object) {
-            Ok(()) => shared.open_files.forget(key),
+        let removed = fs::remove_file(&object);
+        shared.open_files.forget(key);
+        match removed {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => some_absent = true,
             Err(error) => return Err(Error::at("delete", &object)(error)),
         }

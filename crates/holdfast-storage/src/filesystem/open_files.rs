@@ -4,6 +4,9 @@
 //! again, so an open file can be trusted but for two things, and one `fstat` sees both: the file was
 //! deleted or replaced (it has no name any more), or somebody else changed its length. The space of a
 //! deleted file comes back when the last descriptor closes, so deletions are announced here.
+//!
+//! Only for file systems of this machine: on others that `fstat` may ask another machine, and a deleted file
+//! may look as if it were there.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -32,13 +35,15 @@ impl OpenFile {
 
 #[derive(Debug)]
 pub(super) struct OpenFiles {
+    kept: bool,
     files: Cache<StorageKey, Arc<OpenFile>>,
 }
 
 impl OpenFiles {
-    /// Keeps so many files open.
+    /// Keeps so many files open; with 0, none.
     pub(super) fn new(most: usize) -> OpenFiles {
         OpenFiles {
+            kept: most > 0,
             files: Cache::new(most),
         }
     }
@@ -60,6 +65,9 @@ impl OpenFiles {
             file: Arc::new(file),
             size,
         });
+        if !self.kept {
+            return open;
+        }
         self.files.insert(key.clone(), Arc::clone(&open));
         // It may have been deleted since, and announced before it was here to be forgotten.
         if !open.is_intact() {

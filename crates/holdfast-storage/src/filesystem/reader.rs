@@ -59,6 +59,11 @@ impl InlineReads {
         })
     }
 
+    /// Whether files are opened on the calling thread, which only a file system of this machine allows.
+    pub(super) fn may_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
     #[cfg(test)]
     pub(super) fn forbid(&self) {
         self.open.store(false, Ordering::Relaxed);
@@ -180,7 +185,7 @@ impl Reader {
 /// Opens an object if its whole path is in memory. What fails here is asked again on a blocking
 /// thread, which decides.
 fn open_cached(shared: &Shared, key: &StorageKey) -> Result<Option<(File, u64)>> {
-    if !shared.inline_reads.open.load(Ordering::Relaxed) {
+    if !shared.inline_reads.may_open() {
         return Ok(None);
     }
     let path = shared.paths.object(key);

@@ -90,6 +90,7 @@ impl<S: Socket> FileStream<S> {
         let most = marker[0].len().min(self.turn);
         let sent = retry_on_intr(|| sendfile(&self.socket, &range.file, Some(&mut offset), most))?;
         if sent == 0 {
+            tracing::error!("a stored blob ended while it was sent; it is shorter than recorded");
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "a stored blob is shorter than recorded",

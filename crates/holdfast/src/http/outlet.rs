@@ -15,8 +15,9 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use bytes::Bytes;
 use holdfast_storage::FileRange;
 
-/// Longest marker, and so the most that one answer may have waiting.
-pub(crate) const MARKER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest marker. What it stands for was in memory when it was made; the longer a client takes for it, the
+/// less that is certain.
+pub(crate) const MARKER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The range that markers are slices of. Zeroed memory of this size comes from the system untouched, so it
 /// occupies addresses only.

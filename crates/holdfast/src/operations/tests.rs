@@ -246,3 +246,19 @@ async fn content_pushed_twice_at_once_is_stored_once() {
     two.unwrap();
     assert_eq!(registry.pull(&digest).await.unwrap(), bytes);
 }
+
+/// Whoever claims a digest that he does not have must not come between those who have it.
+#[tokio::test]
+async fn a_false_digest_waits_for_nobody() {
+    let registry = registry(Schedule::new(1), 10).await;
+    let (operations, repository) = (&registry.operations, &registry.repository);
+    let (bytes, digest) = content(1, 1000);
+    let (other, _) = content(2, 1000);
+    let publishing = operations.publishers.wait(digest).await;
+    let claim = operations.push_blob(repository, digest, body(&other));
+    let answer = tokio::time::timeout(Duration::from_secs(60), claim).await;
+    assert!(matches!(answer, Ok(Err(Error::DigestMismatch { .. }))));
+    drop(publishing);
+    let pushed = operations.push_blob(repository, digest, body(&bytes));
+    pushed.await.unwrap();
+}

@@ -1,6 +1,6 @@
 //! Upload sessions: begin, append, finish, cancel, and the push of a blob in one request.
 //!
-//! A session is a row in the database and a staging file; the running hash lives in the row between two
+//! A session is a row in the database and, from its first bytes on, a staging file; the running hash lives in the row between two
 //! requests, and the driver trusts the stored bytes over the row, so a session survives a kill at any
 //! moment. Finishing an upload costs a comparison and a rename whatever its size.
 //!
@@ -117,11 +117,8 @@ impl Operations {
             self.suspend(id, writer).await?;
             return Err(error);
         }
-        // Of several who push the same content at once, the first stores it and the others find it.
-        let _publisher = self.publishers.wait(digest).await;
         // Content that is stored already, and whole, need not be synced a second time.
-        let stored = self.stored(&digest).await?;
-        let present = matches!(stored, Some(Stored::Whole));
+        let present = matches!(self.stored(&digest).await?, Some(Stored::Whole));
         let progress = if present {
             writer.suspend().await?
         } else {
@@ -144,10 +141,15 @@ impl Operations {
             let upload = self.session(repository, id).await?;
             self.resume(id, &upload).await?.finish().await?;
         }
-        if let Some(Stored::Broken { key }) = stored
-            && self.replace(id, &digest, &key).await?
-            && self.link_stored(repository, id, &digest).await?
-        {
+        // Of several who push the same content at once, the first stores it and the others find it. Only who
+        // has that content may wait here, or anybody could keep its publishers waiting.
+        let _publisher = self.publishers.wait(digest).await;
+        let at_hand = match self.stored(&digest).await? {
+            None => false,
+            Some(Stored::Whole) => true,
+            Some(Stored::Broken { key }) => self.replace(id, &digest, &key).await?,
+        };
+        if at_hand && self.link_stored(repository, id, &digest).await? {
             return Ok(());
         }
         self.publish(repository, id, digest, size).await
