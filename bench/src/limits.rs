@@ -1,4 +1,4 @@
-//! What the machine can do without a registry: the limits that pushes are compared with.
+//! What the machine can do without a registry: the limits that pushes and cold pulls are compared with.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
