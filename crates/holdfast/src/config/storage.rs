@@ -85,9 +85,7 @@ impl Driver {
         // Read whichever driver is chosen, so that a wrong value is found either way.
         let filesystem = storage.section("filesystem");
         let root_directory = filesystem.path_of("rootdirectory").unwrap_or_default();
-        let direct_io = filesystem.choice("directio", |found| {
-            format!("expected auto or off, found {found}")
-        }) != "off";
+        let direct_io = filesystem.flag("directio");
         storage.section("inmemory");
         let drivers = one_of(storage, "storage");
         match drivers.as_slice() {

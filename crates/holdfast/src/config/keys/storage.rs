@@ -12,7 +12,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("storage.filesystem.rootdirectory", Path, "/var/lib/registry", "The directory, made on demand."),
     key("storage.filesystem.maxthreads", NUMBER, "", "Parallel file operations.")
         .ignored("file operations are scheduled without a fixed number of threads"),
-    key("storage.filesystem.directio", Choice(&["auto", "off"]), "auto", "Whether uploads are written past the page cache: `auto` wherever the file system takes it, which makes pushes faster and the first pull of a new blob a read from the disk."),
+    key("storage.filesystem.directio", Flag, "true", "Writes uploads past the page cache where the file system takes that: pushes are faster, and the first pull of a new blob reads the disk."),
     key("storage.inmemory", Section, "", "Keeps content in memory; it is lost at exit."),
     key("storage.delete.enabled", Flag, "false", "Allows manifests, tags and blobs to be deleted."),
     key("storage.redirect.disable", Flag, "false", "Never sends clients to the storage itself.").ignored(LOCAL),

@@ -17,7 +17,7 @@ log:
   fields: {service: registry, answer: 42}
   accesslog: {disabled: true}
 storage:
-  filesystem: {rootdirectory: /srv/registry, directio: off}
+  filesystem: {rootdirectory: /srv/registry, directio: false}
   delete: {enabled: true}
   maintenance:
     readonly: {enabled: true}
