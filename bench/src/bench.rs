@@ -12,7 +12,6 @@ use crate::content::Content;
 use crate::measure::Sample;
 use crate::process::{Pinned, Processes};
 use crate::server::{Running, Server};
-use crate::turns::Turns;
 use crate::workload::Scale;
 
 /// The only user of servers with accounts, and a password that is no secret.
@@ -33,7 +32,6 @@ const MAX_SETTLE_LOOKS: usize = 100;
 /// What all measurements share.
 pub(crate) struct Bench {
     pub(crate) running: Running,
-    pub(crate) turns: Turns,
     pub(crate) content: Content,
     pub(crate) scale: Scale,
     pub(crate) certificate: Certificate,
@@ -60,7 +58,7 @@ pub(crate) struct Round<'a> {
 }
 
 impl Bench {
-    pub(crate) fn new(data: &Path, running: Running, scale: Scale, turns: Turns) -> Result<Bench> {
+    pub(crate) fn new(data: &Path, running: Running, scale: Scale) -> Result<Bench> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -68,7 +66,6 @@ impl Bench {
         let encoded = base64(format!("{USER}:{PASSWORD}").as_bytes());
         Ok(Bench {
             running,
-            turns,
             content: Content::new(),
             scale,
             certificate: Certificate::create(data, &["127.0.0.1"])?,

@@ -50,7 +50,6 @@ pub(crate) fn run(
     bench: &Bench,
 ) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let turn = bench.turns.take()?;
     if let Err(error) = group.prepare(bench) {
         let sentence = format!("{} is not run: {error}.", group.name());
         eprintln!("{sentence}");
@@ -69,9 +68,7 @@ pub(crate) fn run(
             contestant.join(group, bench, &mut outcome)?;
         }
     }
-    drop(turn);
     for case in &cases {
-        let _turn = bench.turns.take()?;
         measure(
             group,
             case.as_ref(),

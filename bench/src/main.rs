@@ -35,7 +35,6 @@ mod process;
 mod report;
 mod server;
 mod software;
-mod turns;
 mod workload;
 
 use std::path::PathBuf;
@@ -48,7 +47,6 @@ use bench::Bench;
 use contest::Rounds;
 use report::Report;
 use server::Running;
-use turns::Turns;
 use workload::{MIB, Scale};
 
 /// What failed, in words.
@@ -87,9 +85,6 @@ struct Options {
     /// Directory for the data of the servers; a new directory in it is used and removed.
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
     data: PathBuf,
-    /// Hold a lock on this file while a workload is measured, so that others who use it take turns with it.
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
     /// Measure only this server; may be given several times.
     #[arg(long = "server", value_name = "NAME")]
     servers: Vec<String>,
@@ -115,13 +110,6 @@ impl Options {
         Rounds {
             count: if self.short { 1 } else { self.rounds },
             budget: Duration::from_secs(self.budget),
-        }
-    }
-
-    fn turns(&self) -> Result<Turns> {
-        match &self.lock {
-            Some(path) => Turns::with_others(path),
-            None => Ok(Turns::alone()),
         }
     }
 
@@ -174,7 +162,7 @@ fn run(options: &Options) -> Result<bool> {
     let data = tempfile::Builder::new()
         .prefix("holdfast-bench-")
         .tempdir_in(&options.data)?;
-    let bench = Bench::new(data.path(), running, options.scale(), options.turns()?)?;
+    let bench = Bench::new(data.path(), running, options.scale())?;
     let rounds = options.rounds();
 
     let versions: Vec<String> = found.iter().map(|found| found.version()).collect();

@@ -169,12 +169,14 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_no_refusal() {
-        let bytes = vec![0; 3 * BLOCK_BYTES];
-        let direct_io = DirectIo::new(false);
-        let error = device("/dev/full")
-            .write_at(&bytes, 0, &direct_io)
-            .unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert!(!is_refusal(&error));
+        for (errno, refusal) in [
+            (Errno::INVAL, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::NOSPC, false),
+            (Errno::IO, false),
+            (Errno::DQUOT, false),
+        ] {
+            assert_eq!(is_refusal(&errno.into()), refusal, "{errno:?}");
+        }
     }
 }
