@@ -12,6 +12,7 @@ pub mod config;
 mod edge;
 mod error_chain;
 mod health;
+mod held;
 pub mod http;
 mod jobs;
 mod limits;

@@ -13,15 +13,16 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use super::remembered::Remembered;
+use super::remembered::{Fingerprint, Remembered};
 use super::{Denial, Result};
+use crate::held::Held;
 use crate::random;
 use crate::watched::Watched;
 
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Requests that may wait for their password check; more are told to come back.
+/// Passwords that may wait for their check; those who bring more are told to come back.
 const WAITING_CHECKS: usize = 64;
 
 /// Highest cost that refusals of unknown users imitate; above it a check takes seconds.
@@ -44,6 +45,7 @@ pub struct Htpasswd {
     realm: String,
     users: Watched<Users>,
     remembered: Remembered,
+    checking: Held<Fingerprint>,
     checks: Arc<Semaphore>,
     waiting: Semaphore,
 }
@@ -71,6 +73,7 @@ impl Htpasswd {
             realm,
             users,
             remembered: Remembered::new(),
+            checking: Held::default(),
             checks,
             waiting: Semaphore::new(WAITING_CHECKS),
         })
@@ -90,9 +93,17 @@ impl Htpasswd {
     pub async fn verify(&self, name: &str, password: &str) -> Result<bool> {
         let users = self.users.get();
         let stored = users.hashes.get(name);
-        let now = Instant::now();
         let fingerprint = stored.map(|stored| self.remembered.fingerprint(name, password, stored));
-        if fingerprint.is_some_and(|fingerprint| self.remembered.knows(&fingerprint, now)) {
+        let known = |fingerprint| self.remembered.knows(&fingerprint, Instant::now());
+        if fingerprint.is_some_and(known) {
+            return Ok(true);
+        }
+        // A hundred nodes that log in as one user at once need one check.
+        let _checking = match fingerprint {
+            Some(fingerprint) => Some(self.checking.wait(fingerprint).await),
+            None => None,
+        };
+        if fingerprint.is_some_and(known) {
             return Ok(true);
         }
         let _waiting = self
@@ -119,7 +130,7 @@ impl Htpasswd {
         let right = checked.await.map_err(|_| Denial::Unavailable)?;
         match fingerprint {
             Some(fingerprint) if right => {
-                self.remembered.remember(fingerprint, now);
+                self.remembered.remember(fingerprint, Instant::now());
                 Ok(true)
             }
             _ => Ok(false),
@@ -259,6 +270,18 @@ mod tests {
             users.verify("bob", "no user has this password").await,
             Ok(false)
         );
+    }
+
+    #[tokio::test]
+    async fn many_with_the_same_password_need_one_check() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("htpasswd");
+        std::fs::write(&path, line("ann", "secret")).unwrap();
+        let users = Htpasswd::open("r".into(), path).unwrap();
+        let logins = (0..4 * WAITING_CHECKS).map(|_| users.verify("ann", "secret"));
+        for login in futures_util::future::join_all(logins).await {
+            assert_eq!(login, Ok(true));
+        }
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ const TRUST: Duration = Duration::from_secs(60);
 /// Most credentials remembered.
 const CAPACITY: usize = 10_000;
 
-type Fingerprint = [u8; 32];
+pub(super) type Fingerprint = [u8; 32];
 
 /// The credentials checked within the last minute.
 pub(super) struct Remembered {

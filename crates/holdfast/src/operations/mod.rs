@@ -7,7 +7,6 @@
 mod blobs;
 mod broken;
 mod error;
-mod held;
 mod manifests;
 mod policy;
 #[cfg(test)]
@@ -24,8 +23,8 @@ use holdfast_model::{Digest, UploadId};
 use holdfast_storage::BlobStore;
 
 use crate::config::Validation;
+use crate::held::Held;
 use broken::Broken;
-use held::Held;
 
 pub(crate) use error::Error;
 pub(crate) use manifests::instead;

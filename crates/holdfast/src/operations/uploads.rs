@@ -15,9 +15,9 @@ use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use holdfast_storage::{Error as StorageError, Progress, StorageKey, UploadWriter};
 
-use super::held::Hold;
 use super::{ByteStream, Error, Operations, Result};
 use crate::error_chain::chain;
+use crate::held::Hold;
 use crate::{clock, random};
 
 /// Bytes a request adds to a session.

@@ -1,4 +1,5 @@
-//! One at a time: each upload session has one request, each digest one publisher, in this process.
+//! One at a time, in this process: each upload session has one request, each digest one publisher, each
+//! password one check.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -24,10 +25,10 @@ impl<K> Table<K> {
 }
 
 /// The things that somebody holds.
-pub(super) struct Held<K>(Arc<Table<K>>);
+pub(crate) struct Held<K>(Arc<Table<K>>);
 
 /// Exclusive use of one thing, until dropped.
-pub(super) struct Hold<K: Copy + Eq + Hash> {
+pub(crate) struct Hold<K: Copy + Eq + Hash> {
     key: K,
     table: Arc<Table<K>>,
 }
@@ -49,12 +50,12 @@ impl<K> Clone for Held<K> {
 
 impl<K: Copy + Eq + Hash> Held<K> {
     /// Takes it, or `None` when somebody still has it after a while.
-    pub(super) async fn take(&self, key: K) -> Option<Hold<K>> {
+    pub(crate) async fn take(&self, key: K) -> Option<Hold<K>> {
         tokio::time::timeout(WAIT, self.wait(key)).await.ok()
     }
 
     /// Takes it, however long that may last.
-    pub(super) async fn wait(&self, key: K) -> Hold<K> {
+    pub(crate) async fn wait(&self, key: K) -> Hold<K> {
         loop {
             let mut released = pin!(self.0.released.notified());
             // Listen before looking, so that a release in between is not missed.
