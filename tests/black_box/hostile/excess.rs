@@ -66,6 +66,15 @@ fn heads_without_measure() {
             format!("{case}: {}", String::from_utf8_lossy(&answer))
         });
     }
+    // A head has 64 KiB, and what the read that goes beyond it brings.
+    for (length, status) in [(60_000, 200), (200_000, 431)] {
+        let value = &megabyte[..length];
+        let head = format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Long: {value}\r\n\r\n");
+        let answer = exchange(&http, head.as_bytes());
+        findings.check(begins_with(&answer, &[status]), || {
+            format!("{length}: {}", String::from_utf8_lossy(&answer))
+        });
+    }
     let answer = http.get(&format!("/v2/_catalog?n=1{thousands}")).send();
     let fine = matches!(answer.status, 200 | 400 | 414 | 431);
     findings.check(fine, || {

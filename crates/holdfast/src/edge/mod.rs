@@ -50,7 +50,8 @@ const MAX_STREAMS: u32 = 64;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes that one HTTP/1 connection may have read and not yet taken, and of an answer waiting for its client
-/// before the next piece is asked for. Longer headers are refused; it measures as fast as hyper's own 400 KiB.
+/// before the next piece is asked for. Longer heads are refused with 431. hyper's own 400 KiB make a large push
+/// a few percent faster, and a client that reads nothing three times as dear.
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Most bytes of headers in one HTTP/2 request.
