@@ -11,14 +11,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
+use holdfast_model::{Algorithm, Digest, Hasher, Timestamp, UploadId};
 
-use crate::{Result, StorageKey};
+use crate::{Error, Result, StorageKey};
 
 /// The most bytes one [`BlobReader::read_at`] returns.
 ///
 /// Larger pieces are no faster and hold more memory for each client; smaller ones cost more calls.
 pub const READ_CHUNK_BYTES: usize = 128 * 1024;
+
+/// The most entries one [`Listing::next`] returns.
+pub const LISTED_AT_ONCE: usize = 1000;
 
 /// A place for blob bytes.
 ///
@@ -75,11 +78,66 @@ pub trait BlobStore: Send + Sync + 'static {
     /// The size of an object, or `None` when there is none.
     async fn size(&self, key: &StorageKey) -> Result<Option<u64>>;
 
+    /// The whole of a small object, for those who read many of them once each: nothing stays open.
+    /// One of more than `max` bytes is [`TooLarge`](crate::Error::TooLarge).
+    async fn get(&self, key: &StorageKey, max: u64) -> Result<Bytes>;
+
+    /// Every object below a directory, in no promised order. Nothing is there, not even an error, when
+    /// there is no such directory.
+    ///
+    /// Nothing but adoption, export and repair lists a store: it costs a look at each object.
+    async fn list(&self, directory: &StorageKey) -> Result<Box<dyn Listing>>;
+
+    /// What is directly below a directory: objects, and directories that hold some. A driver that has
+    /// real directories also names empty ones.
+    async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>>;
+
     /// Deletes objects, durably. An absent one is success. After an error some may be gone.
     async fn delete(&self, keys: &[StorageKey]) -> Result<()>;
 
     /// Whether the store works: writes a small object, syncs it, reads it back and deletes it.
     async fn probe(&self) -> Result<()>;
+}
+
+/// A listing under way. It holds a few entries at a time, however many there are, and sees each object
+/// that was there from its begin to its end; of others it may see some.
+#[async_trait]
+pub trait Listing: Send {
+    /// Some more entries: at most [`LISTED_AT_ONCE`], and none at the end only.
+    ///
+    /// After an error the listing has ended.
+    async fn next(&mut self) -> Result<Vec<Listed>>;
+}
+
+/// One entry of a listing.
+#[derive(Debug)]
+pub enum Listed {
+    /// An object.
+    Object {
+        /// Its key.
+        key: StorageKey,
+        /// Its size in bytes.
+        size: u64,
+        /// When it was last written, where the driver knows.
+        modified: Option<Timestamp>,
+    },
+    /// A directory; from [`BlobStore::children`] only.
+    Directory {
+        /// Its key.
+        key: StorageKey,
+    },
+    /// A name that no [`StorageKey`] can have, and whatever is below it.
+    Foreign {
+        /// The name with the directories above it, made readable where it is not text.
+        path: String,
+    },
+    /// Something that could not be looked at; the rest follows.
+    Unreadable {
+        /// What it is.
+        path: String,
+        /// Why.
+        error: Error,
+    },
 }
 
 /// An upload open for appending.

@@ -39,6 +39,17 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// An object is larger than the caller is ready to read in one go.
+    #[error("{key} has {size} bytes, more than the {max} that are read in one go")]
+    TooLarge {
+        /// The object.
+        key: StorageKey,
+        /// How large it is, as far as that was looked at.
+        size: u64,
+        /// The caller's limit.
+        max: u64,
+    },
+
     /// An object ends before its size. It is damaged, and reading it again will not help.
     #[error("{key} is damaged: it ends at byte {end} of {size}")]
     Truncated {

@@ -15,7 +15,9 @@ use holdfast_model::{Algorithm, Digest, UploadId};
 
 use self::schedule::Fate;
 pub use self::schedule::{Fault, Injected, Operation, Schedule};
-use crate::{BlobReader, BlobStore, Error, Progress, Result, StorageKey, UploadWriter};
+use crate::{
+    BlobReader, BlobStore, Error, Listed, Listing, Progress, Result, StorageKey, UploadWriter,
+};
 
 /// A store that goes wrong as scheduled.
 pub struct Faulty {
@@ -158,6 +160,26 @@ impl BlobStore for Faulty {
             .await
     }
 
+    async fn get(&self, key: &StorageKey, max: u64) -> Result<Bytes> {
+        self.fate
+            .befall(Operation::Get, self.inner.get(key, max))
+            .await
+    }
+
+    async fn list(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
+        let listed = self.inner.list(directory);
+        let inner = self.fate.befall(Operation::List, listed).await?;
+        let fate = Arc::clone(&self.fate);
+        Ok(Box::new(FaultyListing { inner, fate }))
+    }
+
+    async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
+        let listed = self.inner.children(directory);
+        let inner = self.fate.befall(Operation::Children, listed).await?;
+        let fate = Arc::clone(&self.fate);
+        Ok(Box::new(FaultyListing { inner, fate }))
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let fault = self.fate.decide(Operation::Delete);
         if fault == Some(Fault::Torn) {
@@ -234,6 +256,19 @@ impl BlobReader for FaultyReader {
             Some(Fault::Torn) => self.inner.read_at(offset, self.fate.part(max).max(1)).await,
             fault => carry_out(fault, self.inner.read_at(offset, max)).await,
         }
+    }
+}
+
+struct FaultyListing {
+    inner: Box<dyn Listing>,
+    fate: Arc<Fate>,
+}
+
+#[async_trait]
+impl Listing for FaultyListing {
+    async fn next(&mut self) -> Result<Vec<Listed>> {
+        let fault = self.fate.decide(Operation::NextListed);
+        carry_out(fault, self.inner.next()).await
     }
 }
 

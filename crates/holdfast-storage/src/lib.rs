@@ -1,7 +1,8 @@
 //! Where blob bytes live: one trait, [`BlobStore`], and the drivers that keep its promises.
 //!
 //! A store holds bytes and no facts. Which repository has a blob, which upload belongs to whom and
-//! what may be deleted is written in the metadata database; nothing is ever found by listing a store.
+//! what may be deleted is written in the metadata database; requests find nothing by listing a store.
+//! Listing is for adoption, export and repair, which compare the two.
 //! This crate knows neither HTTP nor the database.
 //!
 //! Invariant: bytes are visible under a key only after they were committed as a whole. What a driver
@@ -20,7 +21,10 @@ pub mod faulty;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
-pub use blob_store::{BlobReader, BlobStore, FileRange, Progress, READ_CHUNK_BYTES, UploadWriter};
+pub use blob_store::{
+    BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Listed, Listing, Progress, READ_CHUNK_BYTES,
+    UploadWriter,
+};
 pub use error::{Error, Result};
 pub use filesystem::Filesystem;
 pub use memory::Memory;

@@ -3,7 +3,8 @@
 //! It keeps every promise of [`BlobStore`] but durability. It has no limit of its own on how much it
 //! holds, which is what its name says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -12,7 +13,8 @@ use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
 
 use crate::resumption::starting_point;
 use crate::{
-    BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, Result, StorageKey, UploadWriter,
+    BlobReader, BlobStore, Error, LISTED_AT_ONCE, Listed, Listing, Progress, READ_CHUNK_BYTES,
+    Result, StorageKey, UploadWriter,
 };
 
 /// A store that is gone when it is dropped.
@@ -24,7 +26,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Contents {
     uploads: HashMap<UploadId, Vec<u8>>,
-    objects: HashMap<StorageKey, Bytes>,
+    objects: BTreeMap<StorageKey, Bytes>,
 }
 
 impl Memory {
@@ -136,6 +138,26 @@ impl BlobStore for Memory {
             .map(|object| object.len() as u64))
     }
 
+    async fn get(&self, key: &StorageKey, max: u64) -> Result<Bytes> {
+        let contents = self.contents();
+        let object = contents.objects.get(key);
+        let object = object.ok_or_else(|| Error::NotFound(key.clone()))?;
+        let size = object.len() as u64;
+        if size > max {
+            let key = key.clone();
+            return Err(Error::TooLarge { key, size, max });
+        }
+        Ok(object.clone())
+    }
+
+    async fn list(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
+        Ok(Box::new(Entries::below(self, directory, true)))
+    }
+
+    async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
+        Ok(Box::new(Entries::below(self, directory, false)))
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let mut contents = self.contents();
         for key in keys {
@@ -179,6 +201,62 @@ impl UploadWriter for Writer {
 
     async fn finish(self: Box<Self>) -> Result<Progress> {
         Ok(self.progress)
+    }
+}
+
+/// Walks the keys in their order. All keys before `from` are done with; it is a text, since what comes
+/// after a directory need not be a key.
+struct Entries {
+    contents: Arc<Mutex<Contents>>,
+    prefix: String,
+    from: String,
+    recursive: bool,
+}
+
+impl Entries {
+    fn below(memory: &Memory, directory: &StorageKey, recursive: bool) -> Entries {
+        let prefix = format!("{directory}/");
+        Entries {
+            contents: Arc::clone(&memory.contents),
+            from: prefix.clone(),
+            prefix,
+            recursive,
+        }
+    }
+}
+
+#[async_trait]
+impl Listing for Entries {
+    async fn next(&mut self) -> Result<Vec<Listed>> {
+        let contents = lock(&self.contents);
+        let mut entries = Vec::new();
+        while entries.len() < LISTED_AT_ONCE {
+            let rest = (Bound::Included(self.from.as_str()), Bound::Unbounded);
+            let Some((key, object)) = contents.objects.range::<str, _>(rest).next() else {
+                break;
+            };
+            let Some(name) = key.as_str().strip_prefix(&self.prefix) else {
+                break;
+            };
+            match name.split_once('/').filter(|_| !self.recursive) {
+                Some((directory, _)) => {
+                    let path = format!("{}{directory}", self.prefix);
+                    // The letter after the slash in ASCII: behind everything below the directory.
+                    self.from = format!("{path}0");
+                    let key = path.parse().expect("it begins a key, before a slash");
+                    entries.push(Listed::Directory { key });
+                }
+                None => {
+                    self.from = format!("{key}\0");
+                    entries.push(Listed::Object {
+                        key: key.clone(),
+                        size: object.len() as u64,
+                        modified: None,
+                    });
+                }
+            }
+        }
+        Ok(entries)
     }
 }
 

@@ -2,19 +2,23 @@
 //!
 //! Keys follow Distribution's paths, so that a tree written here is served by `registry:2` and the
 //! other way round. A digest may be stored again while an earlier object of it waits to be deleted:
-//! the new one then gets an *incarnation* beside `data`, a name that Distribution skips.
+//! the new one then gets an *incarnation* beside `data`, a name that Distribution skips. What
+//! Distribution keeps beside its blobs has keys too, tags with capitals among them, so that a tree of
+//! its making can be listed and read.
 //!
 //! Invariant: a key has no empty, `.` or `..` component and none of another driver's own files, so it
 //! may be appended to a root directory or bucket prefix without a second look.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use holdfast_model::Digest;
 
-/// Longest key.
-pub const KEY_BYTES_MAX: usize = 512;
+/// Longest key. A repository's name of 255 bytes, a tag of 128 and a sha512 digest make 584; an object
+/// store takes 1024.
+pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest part between two slashes; what common file systems allow.
 pub const COMPONENT_BYTES_MAX: usize = 255;
 /// The first component under which drivers keep files of their own.
@@ -29,7 +33,7 @@ pub struct StorageKey(Arc<str>);
 /// Why a text is not a storage key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a storage key is 1 to {KEY_BYTES_MAX} bytes of a-z, 0-9, '.', '_', '-' and single slashes between names"
+    "a storage key is 1 to {KEY_BYTES_MAX} bytes of letters, digits, '.', '_', '-' and single slashes between names"
 )]
 pub struct StorageKeyError;
 
@@ -42,6 +46,16 @@ impl StorageKey {
     /// A further place for the bytes of a digest, while the canonical one is taken.
     pub fn incarnation(digest: &Digest, random: [u8; 16]) -> StorageKey {
         StorageKey(format!("{}.{:032x}", data_path(digest), u128::from_be_bytes(random)).into())
+    }
+
+    /// The key of something below this one, taken as a directory: its `name`, which may hold slashes.
+    pub fn join(&self, name: &str) -> Result<StorageKey, StorageKeyError> {
+        format!("{self}/{name}").parse()
+    }
+
+    /// What stands behind the last slash.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
     /// The key as text, for databases and logs.
@@ -59,7 +73,7 @@ impl FromStr for StorageKey {
     type Err = StorageKeyError;
 
     fn from_str(text: &str) -> Result<Self, StorageKeyError> {
-        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let name = |part: &str| {
             !matches!(part, "" | "." | "..")
                 && part.len() <= COMPONENT_BYTES_MAX
@@ -70,6 +84,13 @@ impl FromStr for StorageKey {
             return Err(StorageKeyError);
         }
         Ok(StorageKey(text.into()))
+    }
+}
+
+/// A key orders and hashes as its text.
+impl Borrow<str> for StorageKey {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -123,6 +144,8 @@ mod tests {
             &format!("{long}a"),
             "holdfasts/x",
             "a/holdfast",
+            "Holdfast/A.Z",
+            "tags/V1.0_RC-1/current/link",
         ];
         for text in good {
             assert_eq!(
@@ -143,8 +166,9 @@ mod tests {
             "..",
             "a/../b",
             "a/.",
-            "A",
             "a b",
+            "a+b",
+            "a:b",
             "a\0",
             "é",
             "holdfast/lock",
@@ -154,6 +178,21 @@ mod tests {
             assert!(text.parse::<StorageKey>().is_err(), "{text}");
         }
         assert!(format!("{long}aaa").parse::<StorageKey>().is_err());
+    }
+
+    #[test]
+    fn keys_below_a_key() {
+        let key: StorageKey = "a/b".parse().unwrap();
+        let below = |name| {
+            key.join(name)
+                .map(|key| (key.to_string(), key.name().to_owned()))
+        };
+        assert_eq!(below("c"), Ok(("a/b/c".into(), "c".into())));
+        assert_eq!(below("c/D"), Ok(("a/b/c/D".into(), "D".into())));
+        for name in ["", "/c", "c/", "..", "c d"] {
+            assert_eq!(below(name), Err(StorageKeyError), "{name}");
+        }
+        assert_eq!("a".parse::<StorageKey>().unwrap().name(), "a");
     }
 
     proptest! {

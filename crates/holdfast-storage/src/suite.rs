@@ -11,7 +11,7 @@ use bytes::Bytes;
 use holdfast_model::{Algorithm, Hasher};
 
 use self::place::{Place, read_all, sample, sha256};
-use crate::{BlobStore, Error, Progress, READ_CHUNK_BYTES, StorageKey};
+use crate::{BlobStore, Error, LISTED_AT_ONCE, Progress, READ_CHUNK_BYTES, StorageKey};
 
 const MIB: usize = 1024 * 1024;
 
@@ -36,6 +36,8 @@ pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
     aborting_forgets_and_can_be_repeated(&mut place).await;
     deleting_can_be_repeated(&mut place).await;
     staged_uploads_are_listed(&mut place, &open).await;
+    small_contents_are_read_whole(&mut place).await;
+    objects_are_listed(&mut place).await;
     large_contents_pass(&mut place, &open).await;
     place
         .store()
@@ -398,6 +400,65 @@ async fn staged_uploads_are_listed(place: &mut Place, open: &impl AsyncFn() -> A
         assert_eq!((listed(suspended), listed(committed)), (1, 0));
         place.reopen(open).await;
     }
+}
+
+async fn small_contents_are_read_whole(place: &mut Place) {
+    for size in [0, 1, 71, 100_000] {
+        let content = sample(15, size);
+        let key = place.push(&content).await;
+        let size = size as u64;
+        let store = place.store();
+        let read = store.get(&key, size).await;
+        assert!(read.expect("an object of the limit's size is read") == content);
+        if size > 0 {
+            let read = store.get(&key, size - 1).await;
+            assert!(
+                matches!(&read, Err(Error::TooLarge { max, .. }) if *max == size - 1),
+                "{read:?}"
+            );
+        }
+        store
+            .delete(std::slice::from_ref(&key))
+            .await
+            .expect("the object is deleted");
+        let read = store.get(&key, 1).await;
+        assert!(matches!(read, Err(Error::NotFound(_))), "{read:?}");
+    }
+}
+
+async fn objects_are_listed(place: &mut Place) {
+    let key = |name: &str| -> StorageKey { format!("listed/{name}").parse().expect("a key") };
+    let directory: StorageKey = "listed".parse().expect("a key");
+    assert_eq!(place.listed(&directory).await, Vec::new());
+    assert_eq!(place.children(&directory).await, Vec::<String>::new());
+
+    let mut expected = Vec::new();
+    let names = ["a/b/data", "a/B", "a0", "a.b/c", "A_b-c", "z/z/z/z"];
+    let many = (0..LISTED_AT_ONCE + 10).map(|number| format!("many/{number}/x"));
+    for name in names.map(str::to_owned).into_iter().chain(many) {
+        let content = sample(16, expected.len() % 50);
+        let id = place.begun().await;
+        place.append(id, None, &content).await;
+        place.finished(id, None).await;
+        place.commit(id, &key(&name)).await;
+        expected.push((key(&name), content.len() as u64));
+    }
+    expected.sort();
+    assert_eq!(place.listed(&directory).await, expected);
+    let below = ["A_b-c", "a.b/", "a/", "a0", "many/", "z/"];
+    assert_eq!(place.children(&directory).await, below);
+    assert_eq!(
+        place.children(&key("many")).await.len(),
+        LISTED_AT_ONCE + 10
+    );
+    assert_eq!(place.listed(&key("a/b")).await, [(key("a/b/data"), 0)]);
+    let keys: Vec<StorageKey> = expected.into_iter().map(|(key, _)| key).collect();
+    place
+        .store()
+        .delete(&keys)
+        .await
+        .expect("objects are deleted");
+    assert_eq!(place.listed(&directory).await, Vec::new());
 }
 
 async fn large_contents_pass(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {

@@ -17,12 +17,16 @@ pub enum Operation {
     StagedUploads,
     Open,
     Size,
+    Get,
+    List,
+    Children,
     Delete,
     Probe,
     Write,
     Suspend,
     Finish,
     ReadAt,
+    NextListed,
 }
 
 /// How a call goes wrong.

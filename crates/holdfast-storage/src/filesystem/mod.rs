@@ -34,6 +34,7 @@ mod buffer_pool;
 mod direct_io;
 mod directories;
 mod lease;
+mod listing;
 mod lock;
 mod object;
 mod open_files;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 use std::thread;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use holdfast_model::{Algorithm, Digest, UploadId};
 use tokio::sync::Semaphore;
 
@@ -68,7 +70,7 @@ use self::paths::Paths;
 use self::reader::{InlineReads, READ_BUFFER_BYTES};
 use self::staging::Begun;
 use self::upload_buffers::UploadBuffers;
-use crate::{BlobReader, BlobStore, Error, Progress, Result, StorageKey, UploadWriter};
+use crate::{BlobReader, BlobStore, Error, Listing, Progress, Result, StorageKey, UploadWriter};
 
 /// Disk jobs of uploads and deletions at once.
 const WRITE_JOBS: usize = 64;
@@ -253,6 +255,24 @@ impl BlobStore for Filesystem {
             .reads
             .run(move || object::size(&shared, &key))
             .await
+    }
+
+    async fn get(&self, key: &StorageKey, max: u64) -> Result<Bytes> {
+        let (shared, key) = (Arc::clone(&self.shared), key.clone());
+        self.shared
+            .reads
+            .run(move || object::get(&shared, &key, max))
+            .await
+    }
+
+    async fn list(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
+        let walk = listing::Walk::new(directory, true);
+        Ok(Box::new(listing::Entries::new(&self.shared, walk)))
+    }
+
+    async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
+        let walk = listing::Walk::new(directory, false);
+        Ok(Box::new(listing::Entries::new(&self.shared, walk)))
     }
 
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {

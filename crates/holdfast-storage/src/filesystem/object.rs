@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
+use bytes::Bytes;
 use holdfast_model::UploadId;
 
 use super::directories;
@@ -87,6 +88,27 @@ pub(super) fn open(shared: &Shared, key: &StorageKey) -> Result<(File, u64)> {
             Err(Error::NotFound(key.clone()))
         }
         Err(error) => Err(Error::at("open", &path)(error)),
+    }
+}
+
+/// Reads the whole of a small object.
+pub(super) fn get(shared: &Shared, key: &StorageKey, max: u64) -> Result<Bytes> {
+    let (file, size) = open(shared, key)?;
+    let too_large = |size| Error::TooLarge {
+        key: key.clone(),
+        size,
+        max,
+    };
+    if size > max {
+        return Err(too_large(size));
+    }
+    let mut content = Vec::new();
+    // One more, which tells a file that has grown since.
+    let read = file.take(max.saturating_add(1)).read_to_end(&mut content);
+    read.map_err(Error::at("read", &shared.paths.object(key)))?;
+    match content.len() as u64 {
+        read if read > max => Err(too_large(read)),
+        _ => Ok(content.into()),
     }
 }
 

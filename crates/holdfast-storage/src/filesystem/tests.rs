@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::upload_buffers::UPLOAD_BUFFER_BYTES;
 use super::*;
+use crate::Listed;
 
 fn upload(number: u8) -> UploadId {
     UploadId::from_random([number; 16])
@@ -370,4 +371,104 @@ async fn commits_and_deletions_of_one_digest_may_meet() {
         done.unwrap();
     }
     assert_eq!(tree(root.path()), ["holdfast/lock"]);
+}
+
+/// A listing to its end, each entry as a word and a path below `directory`, sorted.
+async fn listed(mut listing: Box<dyn Listing>, directory: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    loop {
+        let batch = listing.next().await.unwrap();
+        if batch.is_empty() {
+            break;
+        }
+        for entry in batch {
+            let (kind, path) = match entry {
+                Listed::Object { key, .. } => ("object", key.to_string()),
+                Listed::Directory { key } => ("directory", key.to_string()),
+                Listed::Foreign { path } => ("foreign", path),
+                Listed::Unreadable { path, .. } => ("unreadable", path),
+            };
+            let at = path.find(directory).unwrap() + directory.len() + 1;
+            found.push(format!("{kind} {}", &path[at..]));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_listing_tells_what_it_cannot_name_or_read() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
+    let at = |name: &str| root.path().join("a").join(name);
+    for directory in ["deep/er", "empty", "with space/x", "elsewhere"] {
+        fs::create_dir_all(at(directory)).unwrap();
+    }
+    for file in [
+        "one",
+        "Deep.TMP",
+        "deep/two",
+        "deep/er/three",
+        "with space/x/four",
+        "c+d",
+    ] {
+        fs::write(at(file), "x").unwrap();
+    }
+    fs::create_dir(root.path().join("linked")).unwrap();
+    fs::write(root.path().join("linked/five"), "x").unwrap();
+    symlink("../linked", at("link")).unwrap();
+    symlink("../../linked/five", at("elsewhere/file")).unwrap();
+    symlink("..", at("deep/back")).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let directory: StorageKey = "a".parse().unwrap();
+    let all = listed(store.list(&directory).await.unwrap(), "a").await;
+    let expected = [
+        "foreign c+d",
+        "foreign with space",
+        "object Deep.TMP",
+        "object deep/er/three",
+        "object deep/two",
+        "object elsewhere/file",
+        "object link/five",
+        "object one",
+        "unreadable dangling",
+        "unreadable deep/back",
+        "unreadable pipe",
+    ];
+    assert_eq!(all, expected);
+    let below = listed(store.children(&directory).await.unwrap(), "a").await;
+    let expected = [
+        "directory deep",
+        "directory elsewhere",
+        "directory empty",
+        "directory link",
+        "foreign c+d",
+        "foreign with space",
+        "object Deep.TMP",
+        "object one",
+        "unreadable dangling",
+        "unreadable pipe",
+    ];
+    assert_eq!(below, expected);
+}
+
+#[tokio::test]
+async fn a_listing_of_another_disk_is_no_empty_listing() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
+    fs::remove_file(root.path().join("holdfast/lock")).unwrap();
+    let directory: StorageKey = "a".parse().unwrap();
+    let listed = store.list(&directory).await.unwrap().next().await;
+    assert!(
+        matches!(listed, Err(Error::Unavailable { .. })),
+        "{listed:?}"
+    );
 }

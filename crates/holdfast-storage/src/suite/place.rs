@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
 
-use crate::{BlobReader, BlobStore, Error, Progress, READ_CHUNK_BYTES, StorageKey, UploadWriter};
+use crate::{
+    BlobReader, BlobStore, Error, LISTED_AT_ONCE, Listed, Listing, Progress, READ_CHUNK_BYTES,
+    StorageKey, UploadWriter,
+};
 
 /// A store that can be closed and opened again.
 pub(super) struct Place {
     store: Option<Arc<dyn BlobStore>>,
-    numbers: u8,
+    numbers: u32,
 }
 
 impl Place {
@@ -34,12 +37,14 @@ impl Place {
 
     /// Sixteen bytes that differ after each upload.
     pub(super) fn mark(&self) -> [u8; 16] {
-        [self.numbers; 16]
+        let mut mark = [0; 16];
+        mark[..4].copy_from_slice(&self.numbers.to_be_bytes());
+        mark
     }
 
     pub(super) fn upload(&mut self) -> UploadId {
         self.numbers += 1;
-        UploadId::from_random([self.numbers; 16])
+        UploadId::from_random(self.mark())
     }
 
     pub(super) async fn begun(&mut self) -> UploadId {
@@ -115,6 +120,35 @@ impl Place {
         read_all(&*self.store().open(key).await.expect("the object opens")).await
     }
 
+    /// Keys and sizes of everything below a directory, sorted.
+    pub(super) async fn listed(&self, directory: &StorageKey) -> Vec<(StorageKey, u64)> {
+        let listing = self.store().list(directory).await;
+        let mut found = Vec::new();
+        for entry in entries(listing.expect("a store is listed")).await {
+            match entry {
+                Listed::Object { key, size, .. } => found.push((key, size)),
+                other => panic!("a listing names objects only, not {other:?}"),
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Names directly below a directory, those of directories with a slash behind, sorted.
+    pub(super) async fn children(&self, directory: &StorageKey) -> Vec<String> {
+        let listing = self.store().children(directory).await;
+        let mut found = Vec::new();
+        for entry in entries(listing.expect("a directory is listed")).await {
+            match entry {
+                Listed::Object { key, .. } => found.push(key.name().to_owned()),
+                Listed::Directory { key } => found.push(format!("{}/", key.name())),
+                other => panic!("nothing is foreign here, but {other:?} is"),
+            }
+        }
+        found.sort();
+        found
+    }
+
     pub(super) async fn absent(&self, key: &StorageKey) {
         let size = self.store().size(key).await.expect("the store answers");
         assert_eq!(size, None, "{key}");
@@ -123,6 +157,18 @@ impl Place {
             matches!(&opened, Err(Error::NotFound(named)) if named == key),
             "{opened:?}"
         );
+    }
+}
+
+async fn entries(mut listing: Box<dyn Listing>) -> Vec<Listed> {
+    let mut found = Vec::new();
+    loop {
+        let batch = listing.next().await.expect("a listing goes on");
+        assert!(batch.len() <= LISTED_AT_ONCE);
+        if batch.is_empty() {
+            return found;
+        }
+        found.extend(batch);
     }
 }
 

@@ -360,7 +360,7 @@ fn storage_error(cause: &holdfast_storage::Error) -> Error {
             json!({"id": id.to_string()}),
         ),
         E::UploadBusy(_) => unavailable(cause.to_string()).header(RETRY_AFTER, "1"),
-        E::Locked { .. } | E::Unavailable { .. } => inside(),
+        E::TooLarge { .. } | E::Locked { .. } | E::Unavailable { .. } => inside(),
     }
 }
 
