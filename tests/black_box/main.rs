@@ -11,4 +11,5 @@ mod full_disk;
 mod healing;
 mod hostile;
 mod lifecycle;
+mod management;
 mod restart;

@@ -40,7 +40,7 @@ pub use manifests::{BlobReference, ChildReference, PutManifest, PutOutcome, Stor
 pub use metadata::{Counters, Metadata};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
 pub use referrers::{Referrer, Referrers};
-pub use uploads::{ExpiredUpload, NewUpload, Upload, UploadCreated};
+pub use uploads::{ExpiredUpload, NewUpload, OpenUpload, Upload, UploadCreated};
 
 /// What every call answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

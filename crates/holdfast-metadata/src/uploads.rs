@@ -16,7 +16,10 @@ pub(crate) const FIND_UPLOAD: &str =
 pub(crate) const EXPIRED_UPLOADS: &str = "SELECT r.path, u.id, u.created_at
      FROM uploads u JOIN repositories r ON r.id = u.repo_id
      WHERE u.expires_at <= ?1 ORDER BY u.expires_at LIMIT ?2";
-pub(crate) const UPLOADS_PAGE: &str = "SELECT id FROM uploads WHERE id > ?1 ORDER BY id LIMIT ?2";
+pub(crate) const UPLOADS_PAGE: &str =
+    "SELECT u.id, r.path, u.offset_bytes, u.created_at, u.expires_at
+     FROM uploads u JOIN repositories r ON r.id = u.repo_id
+     WHERE u.id > ?1 ORDER BY u.id LIMIT ?2";
 
 /// A session to open.
 #[derive(Clone, Debug)]
@@ -61,6 +64,21 @@ pub struct Upload {
     pub expires_at: Timestamp,
     /// Where the bytes are.
     pub storage_key: String,
+}
+
+/// An open session, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// The session's name.
+    pub id: UploadId,
+    /// The repository the blob is for.
+    pub repository: RepositoryName,
+    /// Bytes received, as last recorded.
+    pub offset: u64,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it may be thrown away.
+    pub expires_at: Timestamp,
 }
 
 /// A session past its time.
@@ -135,7 +153,7 @@ impl Metadata {
         &self,
         after: Option<UploadId>,
         limit: usize,
-    ) -> Result<Vec<UploadId>> {
+    ) -> Result<Vec<OpenUpload>> {
         self.read(Page { after, limit }).await
     }
 }
@@ -311,13 +329,23 @@ struct Page {
 }
 
 impl Operation for Page {
-    type Output = Vec<UploadId>;
+    type Output = Vec<OpenUpload>;
 
-    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<UploadId>> {
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<OpenUpload>> {
         let after = self.after.map(|id| id.to_string()).unwrap_or_default();
         let rows = tx
             .query(UPLOADS_PAGE, params![after.as_str(), self.limit])
             .await?;
-        rows.into_iter().map(|mut row| row.parsed()).collect()
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(OpenUpload {
+                    id: row.parsed()?,
+                    repository: row.parsed()?,
+                    offset: row.size()?,
+                    created_at: row.time()?,
+                    expires_at: row.time()?,
+                })
+            })
+            .collect()
     }
 }

@@ -15,6 +15,7 @@ use crate::access::{Access, Htpasswd, Realm};
 use crate::config::{self, Auth, Config, Driver};
 use crate::error_chain::attempt;
 use crate::health::Health;
+use crate::http::api;
 use crate::operations::{Operations, Rules};
 use crate::upload_state::UploadStates;
 use crate::{clock, random};
@@ -45,6 +46,15 @@ impl HttpSettings {
     pub(crate) fn api_path<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(self.prefix.as_str())
             .filter(|rest| rest.starts_with("/v2"))
+    }
+}
+
+impl HttpSettings {
+    /// The part of a path that the management API reads.
+    pub(crate) fn managed_path<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.prefix.as_str())?
+            .strip_prefix(api::PATH)
+            .filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -116,7 +126,7 @@ impl App {
         }
         Ok(App {
             operations,
-            access: Access::new(realm, config.access.anonymous_pull, token_secret.as_bytes()),
+            access: Access::new(realm, &config.access, token_secret.as_bytes()),
             health: Arc::default(),
             http: http_settings(config),
             access_lines: config.log.access_log,

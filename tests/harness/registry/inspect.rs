@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Registry;
 use super::process;
-use crate::Command;
+use crate::{Command, http};
 
 impl Registry {
     /// The server's program, for runs that are not a server.
@@ -17,6 +17,21 @@ impl Registry {
     #[must_use]
     pub fn command() -> Command {
         Command::at(&process::program())
+    }
+
+    /// A command of the server's program on this registry's configuration, such as `["gc", "run"]`.
+    #[must_use]
+    pub fn manage(&self, arguments: &[&str]) -> Command {
+        Self::command()
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config)
+    }
+
+    /// The management API of the running server.
+    #[must_use]
+    pub fn control(&self) -> http::Client {
+        http::Client::unix(&self.data().join("holdfast/control.sock"))
     }
 
     /// The configuration file in use.

@@ -9,13 +9,15 @@ mod permission;
 mod remembered;
 mod token;
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_model::Timestamp;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::clock;
+use crate::{clock, config};
 use token::Tokens;
 
 pub use htpasswd::parse as parse_htpasswd;
@@ -80,15 +82,24 @@ pub struct Access {
     realm: Realm,
     /// Where callers without credentials may read: what makes and checks their tokens.
     tokens: Option<Tokens>,
+    administrators: HashSet<String>,
 }
 
 impl Access {
-    /// `anonymous_pull` lets callers without credentials read. Tokens are made under the secret, which must
-    /// be known to this registry alone.
-    pub(crate) fn new(realm: Realm, anonymous_pull: bool, secret: &[u8]) -> Access {
+    /// Tokens are made under the secret, which must be known to this registry alone.
+    pub(crate) fn new(realm: Realm, settings: &config::Access, secret: &[u8]) -> Access {
         let users = matches!(realm, Realm::Htpasswd(_));
-        let tokens = (anonymous_pull && users).then(|| Tokens::new(secret));
-        Access { realm, tokens }
+        let tokens = (settings.anonymous_pull && users).then(|| Tokens::new(secret));
+        Access {
+            realm,
+            tokens,
+            administrators: settings.administrators.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether the caller may use the management API.
+    pub(crate) fn administers(&self, caller: &Caller) -> bool {
+        matches!(caller, Caller::User(name) if self.administrators.contains(name))
     }
 
     /// A token for the caller; `None` where tokens mean nothing.
@@ -249,7 +260,11 @@ mod tests {
     async fn anonymous_reads_do_not_open_the_base() {
         let directory = tempfile::tempdir().unwrap();
         let users = Htpasswd::open("r".into(), directory.path().join("htpasswd")).unwrap();
-        let access = Access::new(Realm::Htpasswd(Box::new(users)), true, b"secret");
+        let settings = config::Access {
+            anonymous_pull: true,
+            administrators: vec!["root".into()],
+        };
+        let access = Access::new(Realm::Htpasswd(Box::new(users)), &settings, b"secret");
         let name = "a".parse().unwrap();
         for caller in [Caller::Anonymous, Caller::Guest] {
             for permission in [Permission::Pull(&name), Permission::Catalog] {
@@ -271,6 +286,10 @@ mod tests {
                 .is_err()
         );
         assert!(access.authorize(&Caller::Guest, Permission::LogIn).is_ok());
+        assert!(access.administers(&Caller::User("root".into())));
+        for caller in [Caller::Anonymous, Caller::Guest, Caller::User("a".into())] {
+            assert!(!access.administers(&caller), "{caller:?}");
+        }
         assert_eq!(
             access.challenge(
                 Permission::Push(&name).scope(),
@@ -287,7 +306,7 @@ mod tests {
             realm: "a\"b".into(),
             service: "s".into(),
         };
-        let access = Access::new(silly, false, b"secret");
+        let access = Access::new(silly, &config::Access::default(), b"secret");
         assert_eq!(
             access.challenge(Some(("repository", "x/y", &["pull", "push"])), true, ""),
             "Bearer realm=\"a\\\"b\",service=\"s\",scope=\"repository:x/y:pull repository:x/y:push\",error=\"invalid_token\""

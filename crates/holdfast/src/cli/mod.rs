@@ -5,10 +5,12 @@
 //! with exit code 2, where `registry` swallows it.
 
 mod config;
+mod control;
 mod garbage_collect;
 mod healthcheck;
 mod htpasswd;
 mod serve;
+mod uploads;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,11 @@ enum Command {
     /// Remove what no manifest uses. Not in this release.
     #[command(visible_alias = "gc")]
     GarbageCollect(garbage_collect::Arguments),
+    /// List or cancel upload sessions.
+    Uploads {
+        #[command(subcommand)]
+        command: uploads::Command,
+    },
     /// Look at a configuration without starting.
     Config {
         #[command(subcommand)]
@@ -110,6 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Serve { config, .. }) => serve::run(config, registry),
         Some(Command::GarbageCollect(arguments)) => garbage_collect::run(&arguments),
+        Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Config { command }) => config::run(command),
         Some(Command::Htpasswd(arguments)) => htpasswd::run(&arguments),
         Some(Command::Healthcheck(arguments)) => healthcheck::run(arguments),
@@ -138,6 +146,32 @@ fn say(text: &str) -> ExitCode {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Where the images of `registry:2` and `registry:3` have their configuration.
+const INSTALLED_CONFIGS: [&str; 2] = [
+    "/etc/docker/registry/config.yml",
+    "/etc/distribution/config.yml",
+];
+
+/// The configuration that commands take when nothing names one, if it is there.
+fn installed_config() -> Option<PathBuf> {
+    if std::env::var_os(CONFIGURATION_PATH).is_some() {
+        return None;
+    }
+    INSTALLED_CONFIGS
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+}
+
+/// The configuration of a command's registry.
+#[derive(clap::Args)]
+struct ConfigOption {
+    /// The configuration of the registry; else $REGISTRY_CONFIGURATION_PATH, else
+    /// /etc/docker/registry/config.yml or /etc/distribution/config.yml, else the embedded default.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Loads the configuration that an argument or the environment names; the embedded default without either,

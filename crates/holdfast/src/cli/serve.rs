@@ -8,10 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{configuration_error, load};
+use super::{configuration_error, control, load};
 use crate::app::App;
 use crate::config::{self, Auth, Config, Driver, Listen, Loaded, LogLevel, Metadata};
-use crate::edge::{Edge, Listener, serve_debug};
+use crate::edge::{Edge, Listener, listen_control, serve_control, serve_debug};
 use crate::error_chain::attempt;
 use crate::{health, jobs, limits, log};
 
@@ -40,7 +40,7 @@ pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
     code
 }
 
-fn start_log(config: &Config) -> log::Writers {
+pub(super) fn start_log(config: &Config) -> log::Writers {
     let level = match config.log.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -86,6 +86,7 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
         tracing::info!("debug server listening {place}");
         tokio::spawn(serve_debug(listener, Arc::clone(&app.health), stop.clone()));
     }
+    listen_to_commands(&app, &config, &stop);
     banner(&config, &listener);
     if config.auth == Auth::None && reachable(&config.http.listen) {
         tracing::warn!("no auth is configured: whoever reaches this address may push and delete");
@@ -129,6 +130,23 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Opens the control socket. A file system without sockets only costs the commands.
+fn listen_to_commands(app: &Arc<App>, config: &Config, stop: &CancellationToken) {
+    let Some(path) = control::socket(config) else {
+        return;
+    };
+    match listen_control(&path) {
+        Ok(listener) => {
+            tokio::spawn(serve_control(listener, Arc::clone(app), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            path = %path.display(),
+            %error,
+            "no control socket: commands cannot reach this server"
+        ),
+    }
 }
 
 /// Whether other machines may be able to reach it, as far as the configuration tells.

@@ -33,10 +33,12 @@ impl Metadata {
 }
 
 /// Who may do what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// Whether reading needs no credentials.
     pub anonymous_pull: bool,
+    /// Users who may use the management API on the main address.
+    pub administrators: Vec<String>,
 }
 
 impl Access {
@@ -48,6 +50,16 @@ impl Access {
                 "has no effect: without auth everyone may read and write",
             );
         }
-        Self { anonymous_pull }
+        let listed = access.list("administrators");
+        if !listed.is_empty() && !matches!(auth, Auth::Htpasswd { .. }) {
+            access.warn(
+                "administrators",
+                "has no effect: users are known with auth.htpasswd only; the control socket always works",
+            );
+        }
+        Self {
+            anonymous_pull,
+            administrators: listed.iter().map(|(_, name)| (*name).to_owned()).collect(),
+        }
     }
 }

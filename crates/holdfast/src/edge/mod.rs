@@ -4,6 +4,7 @@
 //! answer too slowly, is closed; more connections than the limit wait in the kernel's queue.
 
 mod activity;
+mod control;
 mod debug;
 mod file_stream;
 mod listener;
@@ -33,6 +34,7 @@ use crate::http::{Peer, answer};
 use activity::{Activity, Tracked};
 use file_stream::{FileStream, Socket};
 
+pub(crate) use control::{SocketPath, listen as listen_control, serve as serve_control};
 pub(crate) use debug::serve as serve_debug;
 pub(crate) use listener::{Incoming, Listener};
 pub(crate) use tls::Acceptor;

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use holdfast_storage::{BlobReader, Error};
 use http_body::{Frame, SizeHint};
+use tokio::sync::mpsc;
 
 use super::outlet::{MARKER_BYTES_MAX, Outlet};
 
@@ -25,6 +26,8 @@ pub(crate) enum Body {
     Bytes(Bytes),
     /// Parts of a blob, and what stands between them.
     Blob(BlobBody),
+    /// Lines that come while their work goes on.
+    Lines(mpsc::Receiver<Bytes>),
 }
 
 /// A piece of a blob body.
@@ -81,6 +84,11 @@ impl Body {
         })
     }
 
+    /// A body of lines still to come.
+    pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Body {
+        Body::Lines(lines)
+    }
+
     /// The same body for a connection that sends files by itself.
     pub(crate) fn through(mut self, outlet: &Arc<Outlet>) -> Body {
         if let Body::Blob(body) = &mut self {
@@ -89,11 +97,12 @@ impl Body {
         self
     }
 
-    /// Bytes still to come.
-    pub(super) fn length(&self) -> u64 {
+    /// Bytes still to come, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::Blob(body) => body.left,
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Blob(body) => Some(body.left),
+            Body::Lines(_) => None,
         }
     }
 }
@@ -112,15 +121,19 @@ impl http_body::Body for Body {
             Body::Blob(body) => body
                 .poll(context)
                 .map(|next| next.map(|chunk| chunk.map(Frame::data))),
+            Body::Lines(lines) => lines
+                .poll_recv(context)
+                .map(|line| line.map(|line| Ok(Frame::data(line)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.length() == 0
+        self.length() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length())
+        self.length()
+            .map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 

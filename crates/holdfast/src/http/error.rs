@@ -53,6 +53,8 @@ pub(super) enum Code {
     PaginationNumberInvalid,
     /// A range is not acceptable.
     RangeInvalid,
+    /// A request to the management API is not acceptable.
+    RequestInvalid,
     /// A length is not acceptable.
     SizeInvalid,
     /// A tag breaks the grammar.
@@ -92,6 +94,7 @@ impl Code {
                 "invalid number of results requested",
             ),
             Code::RangeInvalid => ("RANGE_INVALID", "invalid content range"),
+            Code::RequestInvalid => ("REQUEST_INVALID", "the request is not acceptable"),
             Code::SizeInvalid => (
                 "SIZE_INVALID",
                 "provided length did not match content length",
@@ -480,6 +483,31 @@ pub(super) fn unavailable(why: impl Into<String>) -> Error {
 /// `503` while too many passwords are being checked.
 pub(super) fn busy() -> Error {
     unavailable("too many passwords are being checked").header(RETRY_AFTER, "1")
+}
+
+/// `404` for a path that no route looks like.
+pub(super) fn no_such_path() -> Error {
+    Error::from(RouteError::NotFound)
+}
+
+/// `405` with the methods that the path has.
+pub(super) fn method_not_allowed(methods: &'static str) -> Error {
+    Error::from(RouteError::MethodNotAllowed(methods))
+}
+
+/// `400` for a request to the management API.
+pub(super) fn request_invalid(why: &str) -> Error {
+    Error::new(
+        StatusCode::BAD_REQUEST,
+        Code::RequestInvalid,
+        json!(shortened(why)),
+    )
+}
+
+/// `403` for a user who is no administrator.
+pub(super) fn not_administrator() -> Error {
+    let detail = json!("only users in access.administrators may use the management API");
+    Error::new(StatusCode::FORBIDDEN, Code::Denied, detail)
 }
 
 /// `500` for what the log alone explains.

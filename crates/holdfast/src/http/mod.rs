@@ -3,6 +3,7 @@
 //! The order of checks is: health, path, preflight, who is asking, what is asked, may he, do it.
 
 pub mod action;
+pub(crate) mod api;
 pub(crate) mod body;
 mod conditions;
 mod error;
@@ -29,7 +30,7 @@ use percent_encoding::{AsciiSet, CONTROLS};
 
 use crate::access::{Denial, Permission, TOKEN_LIFETIME};
 use crate::app::App;
-use crate::{clock, random};
+use crate::{clock, operations, random};
 use body::Body;
 use error::Error;
 use router::RouteError;
@@ -102,7 +103,7 @@ pub(crate) async fn answer(
         parts: &parts,
         outcome: &outcome,
         response: &response,
-        written: length,
+        written: length.unwrap_or_default(),
         started,
         access_line: app.access_lines,
     });
@@ -131,7 +132,9 @@ fn finish(app: &App, parts: &Parts, id: &RequestId, response: &mut Response<Body
         *response.body_mut() = Body::empty();
         return;
     }
-    if !headers.contains_key(CONTENT_LENGTH) {
+    if let Some(length) = length
+        && !headers.contains_key(CONTENT_LENGTH)
+    {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if parts.method == Method::HEAD {
@@ -162,6 +165,9 @@ async fn respond(
     }
     if path.strip_prefix(app.http.prefix.as_str()) == Some(TOKEN_PATH) {
         return token(app, parts).await;
+    }
+    if let Some(managed) = app.http.managed_path(path) {
+        return Box::pin(manage(app, peer, parts, managed, incoming, outcome)).await;
     }
     let api = app.http.api_path(path).ok_or(RouteError::NotFound)?;
     if parts.method == Method::OPTIONS {
@@ -211,6 +217,79 @@ async fn respond(
                     "not answered within {limit:?} (http.timeout)"
                 )))
             }),
+    }
+}
+
+/// A request to the management API on the main address: for administrators.
+async fn manage(
+    app: &Arc<App>,
+    peer: Peer,
+    parts: &Parts,
+    path: &str,
+    incoming: Incoming,
+    outcome: &mut log::Outcome,
+) -> Result<Response<Body>, Error> {
+    outcome.action = Some("manage");
+    let refuse = |denial| refusal(app, peer, parts, denial, None);
+    let caller = app
+        .access
+        .authenticate(&parts.headers)
+        .await
+        .map_err(refuse)?;
+    outcome.user = caller.name().map(str::to_owned);
+    app.access.require_somebody(&caller).map_err(refuse)?;
+    if !app.access.administers(&caller) {
+        return Err(error::not_administrator());
+    }
+    Ok(administer(app, parts, path, incoming).await)
+}
+
+/// A request of an administrator; `path` is below [`api::PATH`].
+async fn administer(
+    app: &Arc<App>,
+    parts: &Parts,
+    path: &str,
+    incoming: Incoming,
+) -> Response<Body> {
+    let patience = app.http.idle_timeout;
+    match incoming::collect(incoming, api::BODY_BYTES_MAX, patience).await {
+        Ok(body) => {
+            let request = api::Request {
+                method: &parts.method,
+                path,
+                query: parts.uri.query().unwrap_or_default(),
+                body: &body,
+            };
+            api::serve(app, &request).await
+        }
+        Err(operations::Error::ManifestTooLarge { limit }) => {
+            error::request_invalid(&format!("the body is over the limit of {limit} bytes"))
+                .into_response()
+        }
+        Err(error) => Error::from(error).into_response(),
+    }
+}
+
+/// Answers a request on the control socket.
+pub(crate) async fn answer_control(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    match parts.uri.path().strip_prefix(api::PATH) {
+        Some(path) => administer(&app, &parts, path, incoming).await,
+        None => error::no_such_path().into_response(),
+    }
+}
+
+/// Does a change to its end, whether or not the client still waits for it.
+async fn change<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl Future<Output = operations::Result<T>> + Send + 'static,
+) -> Result<T, Error> {
+    match app.writes.spawn(work).await {
+        Ok(done) => Ok(done?),
+        Err(panicked) => {
+            tracing::error!(error = %panicked, "a change ended in a panic");
+            Err(error::inside())
+        }
     }
 }
 

@@ -10,7 +10,9 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
-use holdfast_metadata::{ExpiredUpload, LinkBlob, Linked, NewUpload, Upload, UploadCreated};
+use holdfast_metadata::{
+    ExpiredUpload, LinkBlob, Linked, NewUpload, OpenUpload, Upload, UploadCreated,
+};
 use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use holdfast_storage::{Error as StorageError, Progress, StorageKey, UploadWriter};
@@ -71,11 +73,11 @@ impl Operations {
         repository: &RepositoryName,
         id: UploadId,
     ) -> Result<u64> {
-        let upload = self.session(repository, id).await?;
+        let upload = self.upload(repository, id).await?;
         let Some(_guard) = self.sessions.take(id).await else {
             return Ok(upload.offset);
         };
-        let upload = self.session(repository, id).await?;
+        let upload = self.upload(repository, id).await?;
         let writer = self.resume(id, &upload).await?;
         if writer.offset() == upload.offset {
             return Ok(upload.offset);
@@ -138,7 +140,7 @@ impl Operations {
                 return Ok(());
             }
             // It went away in between: sync our own bytes after all.
-            let upload = self.session(repository, id).await?;
+            let upload = self.upload(repository, id).await?;
             self.resume(id, &upload).await?.finish().await?;
         }
         // Of several who push the same content at once, the first stores it and the others find it. Only who
@@ -243,6 +245,13 @@ impl Operations {
         self.discard(repository, id).await
     }
 
+    /// A page of the open sessions, in the order of their ids.
+    pub(crate) async fn open_uploads(&self, after: Option<UploadId>) -> Result<Vec<OpenUpload>> {
+        /// Sessions on a page.
+        const PAGE: usize = 1000;
+        Ok(self.metadata.uploads_after(after, PAGE).await?)
+    }
+
     /// Drops the sessions that nobody has touched for their whole life; returns how many.
     ///
     /// With `dry_run` they are only logged and counted.
@@ -291,8 +300,8 @@ impl Operations {
         let mut after = None;
         while !staged.is_empty() {
             let page = self.metadata.uploads_after(after, PAGE).await?;
-            after = page.last().copied();
-            known.extend(page);
+            after = page.last().map(|upload| upload.id);
+            known.extend(page.into_iter().map(|upload| upload.id));
             if after.is_none() {
                 break;
             }
@@ -314,14 +323,15 @@ impl Operations {
         id: UploadId,
     ) -> Result<(Hold<UploadId>, Upload)> {
         match self.sessions.take(id).await {
-            Some(guard) => Ok((guard, self.session(repository, id).await?)),
+            Some(guard) => Ok((guard, self.upload(repository, id).await?)),
             None => Err(Error::UploadBusy {
-                offset: self.session(repository, id).await?.offset,
+                offset: self.upload(repository, id).await?.offset,
             }),
         }
     }
 
-    async fn session(&self, repository: &RepositoryName, id: UploadId) -> Result<Upload> {
+    /// The state of a session, as last recorded.
+    pub(crate) async fn upload(&self, repository: &RepositoryName, id: UploadId) -> Result<Upload> {
         self.metadata
             .upload(repository, id)
             .await?

@@ -135,8 +135,8 @@ async fn all_sessions_are_listed_in_pages(db: &Database) {
     loop {
         let page = db.metadata.uploads_after(after, 10).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = Some(*last);
-        seen.extend(page);
+        after = Some(last.id);
+        seen.extend(page.into_iter().map(|upload| upload.id));
     }
     let mut wanted: Vec<_> = (0..25).map(upload_id).collect();
     wanted.sort();

@@ -1,6 +1,6 @@
 //! Keys of our own sections `metadata` and `access`.
 
-use super::Kind::{Flag, Path};
+use super::Kind::{Flag, Path, Text};
 use super::{Entry, key};
 
 #[rustfmt::skip] // One key per line reads as the table it is.
@@ -16,5 +16,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         Flag,
         "false",
         "Allows reading without credentials; writing still needs a login.",
+    ),
+    key(
+        "access.administrators[]",
+        Text,
+        "",
+        "Users of `auth.htpasswd` who may use the management API (`/api/v1`) on the main address. Without any, it answers on the control socket alone.",
     ),
 ];

@@ -23,7 +23,7 @@ storage:
     readonly: {enabled: true}
     uploadpurging: {enabled: true, age: 48h, interval: 12h, dryrun: true}
 metadata: {path: /srv/metadata.db}
-access: {anonymouspull: true}
+access: {anonymouspull: true, administrators: [root]}
 auth:
   htpasswd: {realm: Registry Realm, path: /auth/htpasswd}
 http:

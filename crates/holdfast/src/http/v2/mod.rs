@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 use super::action::Action;
 use super::body::Body;
-use super::error::{self, Error};
+use super::error::Error;
 use super::{Peer, origin};
 use crate::access::Caller;
 use crate::app::App;
@@ -54,14 +54,7 @@ impl Exchange<'_> {
         T: Send + 'static,
         F: Future<Output = operations::Result<T>> + Send + 'static,
     {
-        let work = work(self.app.operations.clone());
-        match self.app.writes.spawn(work).await {
-            Ok(done) => Ok(done?),
-            Err(panicked) => {
-                tracing::error!(error = %panicked, "a change ended in a panic");
-                Err(error::inside())
-            }
-        }
+        super::change(self.app, work(self.app.operations.clone())).await
     }
 }
 

@@ -1,0 +1,254 @@
+//! The way from a command to the registry: the server that holds the data, or this process.
+//!
+//! Both answer through the same handlers (`http/api`), so a command does the same with and without a server.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{configuration_error, installed_config, load};
+use crate::app::App;
+use crate::config::{Config, Driver, Loaded};
+use crate::edge::SocketPath;
+use crate::error_chain::{attempt, chain};
+use crate::http::api::{self, Failed};
+use crate::http::body::Body;
+
+/// Longest line of an answer.
+const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Who answers a command.
+pub(super) enum Control {
+    /// The server that runs on the data.
+    Server {
+        client: reqwest::Client,
+        /// Kept while the client needs it.
+        _socket: SocketPath,
+    },
+    /// This process, which holds the data meanwhile.
+    Here(Arc<App>),
+}
+
+/// Runs a command on the registry of this configuration; its error is one line of text.
+pub(super) fn run(
+    config: Option<PathBuf>,
+    command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
+) -> ExitCode {
+    let loaded = match load(config.or_else(installed_config), false) {
+        Ok(loaded) => loaded,
+        Err(error) => return configuration_error(&error),
+    };
+    let _writers = super::serve::start_log(&loaded.config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start the runtime: {error}")),
+    };
+    let code = runtime.block_on(async {
+        let control = Control::open(loaded).await?;
+        let code = command(&control).await;
+        if let Control::Here(app) = control {
+            let closed = app.operations.metadata().close().await;
+            closed.map_err(|error| attempt("closing the database", &error))?;
+        }
+        code
+    });
+    runtime.shutdown_background();
+    code.unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(1)
+}
+
+/// Where the server of this configuration has its control socket.
+pub(super) fn socket(config: &Config) -> Option<PathBuf> {
+    match &config.storage.driver {
+        Driver::Filesystem { root_directory, .. } => {
+            Some(root_directory.join("holdfast").join("control.sock"))
+        }
+        Driver::InMemory => None,
+    }
+}
+
+impl Control {
+    async fn open(loaded: Loaded) -> Result<Control, String> {
+        if let Some(socket) = socket(&loaded.config) {
+            match connect(&socket) {
+                Ok(server) => return Ok(server),
+                // No server, or one that was killed.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    ) => {}
+                Err(error) => {
+                    return Err(format!("cannot reach {}: {error}", socket.display()));
+                }
+            }
+        }
+        let app = App::build(&loaded.config).await?;
+        Ok(Control::Here(Arc::new(app)))
+    }
+
+    /// Asks, and reads the whole answer.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: &impl Serialize,
+    ) -> Result<T, String> {
+        let mut answer = self.send(method, target, body).await?;
+        let mut text = Vec::new();
+        while let Some(part) = answer.next().await? {
+            if text.len() + part.len() > LINE_BYTES_MAX {
+                return Err("the answer is too long".to_owned());
+            }
+            text.extend_from_slice(&part);
+        }
+        serde_json::from_slice(&text)
+            .map_err(|error| attempt("the answer is not understood", &error))
+    }
+
+    /// Asks for long work, and takes each event as it comes.
+    pub(super) async fn follow<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: &impl Serialize,
+        mut event: impl FnMut(T),
+    ) -> Result<(), String> {
+        let mut answer = self.send(method, target, body).await?;
+        let mut text = Vec::new();
+        while let Some(part) = answer.next().await? {
+            text.extend_from_slice(&part);
+            let mut read = 0;
+            while let Some(length) = text[read..].iter().position(|byte| *byte == b'\n') {
+                let line = &text[read..read + length];
+                match serde_json::from_slice(line) {
+                    Ok(value) => event(value),
+                    Err(error) => {
+                        return Err(match serde_json::from_slice::<Failed>(line) {
+                            Ok(failed) => failed.error,
+                            Err(_) => attempt("the answer is not understood", &error),
+                        });
+                    }
+                }
+                read += length + 1;
+            }
+            text.drain(..read);
+            if text.len() > LINE_BYTES_MAX {
+                return Err("a line of the answer is too long".to_owned());
+            }
+        }
+        if text.is_empty() {
+            Ok(())
+        } else {
+            Err("the answer ends in the middle of a line".to_owned())
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer, String> {
+        let body = if method == Method::GET {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).map_err(|error| attempt("the request", &error))?
+        };
+        let (status, mut answer) = match self {
+            Control::Server { client, .. } => {
+                let request = client
+                    .request(method, format!("http://holdfast{}{target}", api::PATH))
+                    .body(body);
+                let response = request
+                    .send()
+                    .await
+                    .map_err(|error| attempt("the server does not answer", &error))?;
+                (response.status(), Answer::Server(response))
+            }
+            Control::Here(app) => {
+                let (path, query) = target.split_once('?').unwrap_or((target, ""));
+                let request = api::Request {
+                    method: &method,
+                    path,
+                    query,
+                    body: &body,
+                };
+                let response = api::serve(app, &request).await;
+                (response.status(), Answer::Here(response.into_body()))
+            }
+        };
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let mut text = Vec::new();
+        while let Some(part) = answer.next().await? {
+            text.extend_from_slice(&part);
+        }
+        Err(explained(status, &text))
+    }
+}
+
+/// An answer, part by part.
+enum Answer {
+    Server(reqwest::Response),
+    Here(Body),
+}
+
+impl Answer {
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        match self {
+            Answer::Server(response) => response
+                .chunk()
+                .await
+                .map_err(|error| attempt("the answer broke off", &error)),
+            Answer::Here(body) => match body.frame().await {
+                None => Ok(None),
+                Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+                Some(Err(error)) => Err(chain(&error)),
+            },
+        }
+    }
+}
+
+/// What an error of the API says, for people.
+fn explained(status: StatusCode, body: &[u8]) -> String {
+    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let first = &answer["errors"][0];
+    let message = first["message"].as_str().unwrap_or_default();
+    match &first["detail"] {
+        serde_json::Value::Null if message.is_empty() => format!("status {}", status.as_u16()),
+        serde_json::Value::Null => message.to_owned(),
+        serde_json::Value::String(detail) => format!("{message}: {detail}"),
+        detail => format!("{message}: {detail}"),
+    }
+}
+
+/// The server behind a socket, if one listens there.
+fn connect(socket: &Path) -> io::Result<Control> {
+    let socket = SocketPath::new(socket)?;
+    std::os::unix::net::UnixStream::connect(socket.path())?;
+    let client = reqwest::Client::builder()
+        .unix_socket(socket.path())
+        .no_proxy()
+        .build()
+        .map_err(io::Error::other)?;
+    Ok(Control::Server {
+        client,
+        _socket: socket,
+    })
+}

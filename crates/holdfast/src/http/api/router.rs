@@ -1,0 +1,117 @@
+//! All routes of the management API, and how a request becomes an [`Action`].
+//!
+//! ```text
+//! /api/v1/version           GET     what answers
+//! /api/v1/uploads           GET     open upload sessions, as lines
+//! /api/v1/uploads/cancel    POST    drops one
+//! ```
+//!
+//! Repositories stand in bodies and queries, never in paths, since their names hold slashes.
+
+use std::sync::Arc;
+
+use http::{Method, Response};
+use serde::de::DeserializeOwned;
+
+use super::uploads::CancelUpload;
+use super::{Request, json, uploads, version};
+use crate::app::App;
+use crate::http::body::Body;
+use crate::http::error::{self, Error};
+use crate::http::router::MAX_TARGET_BYTES;
+
+/// One thing an administrator may ask.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// `GET /version`
+    Version,
+    /// `GET /uploads`
+    ListUploads,
+    /// `POST /uploads/cancel`
+    CancelUpload(CancelUpload),
+}
+
+/// Reads a request.
+pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
+    if request.path.len() > MAX_TARGET_BYTES || request.query.len() > MAX_TARGET_BYTES {
+        return Err(error::request_invalid("path and query are too long"));
+    }
+    let get = *request.method == Method::GET;
+    let post = *request.method == Method::POST;
+    match request.path {
+        "/version" if get => Ok(Action::Version),
+        "/version" => Err(error::method_not_allowed("GET")),
+        "/uploads" if get => Ok(Action::ListUploads),
+        "/uploads" => Err(error::method_not_allowed("GET")),
+        "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
+        "/uploads/cancel" => Err(error::method_not_allowed("POST")),
+        _ => Err(error::no_such_path()),
+    }
+}
+
+impl Action {
+    /// Does what it says.
+    pub(super) async fn serve(self, app: &Arc<App>) -> Result<Response<Body>, Error> {
+        match self {
+            Action::Version => json(&version::get()),
+            Action::ListUploads => Ok(uploads::list(app)),
+            Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
+        }
+    }
+}
+
+impl Request<'_> {
+    /// The body as JSON; no body counts as an object without members.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let text = if self.body.is_empty() {
+            b"{}"
+        } else {
+            self.body
+        };
+        serde_json::from_slice(text).map_err(|why| error::request_invalid(&format!("body: {why}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes() {
+        let ask = |method, path| {
+            parse(&Request {
+                method: &method,
+                path,
+                query: "",
+                body: b"",
+            })
+        };
+        assert!(matches!(ask(Method::GET, "/version"), Ok(Action::Version)));
+        for (method, path, status) in [
+            (Method::POST, "/version", 405),
+            (Method::GET, "/", 404),
+            (Method::GET, "/version/", 404),
+            (Method::GET, "", 404),
+        ] {
+            let error = ask(method, path).unwrap_err();
+            assert_eq!(error.into_response().status(), status, "{path}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        let ask = |body| {
+            parse(&Request {
+                method: &Method::POST,
+                path: "/uploads/cancel",
+                query: "",
+                body,
+            })
+        };
+        assert!(ask(br#"{"repository": "a", "id": "b"}"#).is_ok());
+        for body in [&b""[..], b"{", b"[]", b"{\"repository\": 1}"] {
+            let error = ask(body).unwrap_err();
+            assert_eq!(error.into_response().status(), 400);
+        }
+    }
+}
