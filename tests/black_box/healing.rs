@@ -1,6 +1,6 @@
-//! Content that went missing on disk: nothing pretends that it is there, and a push brings it back.
+//! Content that is damaged on disk: nothing pretends that it is there, and a push brings it back.
 
-use holdfast_tests::{Blob, Image, Registry, random_bytes};
+use holdfast_tests::{Blob, Image, Registry, eventually, random_bytes};
 
 fn data_file(registry: &Registry, digest: &str) -> std::path::PathBuf {
     let hex = digest.strip_prefix("sha256:").expect("a sha256 digest");
@@ -74,4 +74,41 @@ fn healed_content_survives_a_restart() {
             .send();
         assert_eq!(stored.expect(200).body, blob.bytes);
     }
+}
+
+#[test]
+fn damage_is_remembered_and_told_with_the_tags_it_touches() {
+    let mut registry = Registry::start();
+    let image = Image::new(820, &[40_000]);
+    registry.http().push_image("heal/app", "v1", &image);
+    registry.http().push_image("heal/other", "latest", &image);
+    let layer = &image.layers[0];
+    let url = format!("/v2/heal/app/blobs/{}", layer.digest);
+    std::fs::remove_file(data_file(&registry, &layer.digest)).expect("removing content");
+    let _ = registry.http().get(&url).send().expect(502);
+    eventually("the log names the tags", || {
+        registry.log().contains("heal/app:v1, heal/other:latest")
+    });
+
+    registry.kill();
+    registry.restart();
+    let http = registry.http();
+    let _ = http.get(&url).send().expect(502);
+    let _ = http.head(&url).send().expect(404);
+    // A new image must not rest on it.
+    let manifest = &image.manifest;
+    let mut other: serde_json::Value =
+        serde_json::from_slice(&manifest.bytes).expect("reading a manifest");
+    other["annotations"] = serde_json::json!({ "another": "image" });
+    let other = Blob::new(manifest.media_type, other.to_string().into_bytes());
+    let put = || {
+        let request = http.put(&format!("/v2/heal/app/manifests/{}", other.digest));
+        let request = request.header("Content-Type", other.media_type);
+        request.body(other.bytes.clone()).send()
+    };
+    let refused = put().expect(400).json();
+    assert_eq!(refused["errors"][0]["code"], "MANIFEST_BLOB_UNKNOWN");
+    http.push_blob("heal/third", layer);
+    let _ = put().expect(201);
+    assert_eq!(http.get(&url).send().expect(200).body, layer.bytes);
 }

@@ -8,7 +8,8 @@
 //!
 //! Invariants, on which every pull rests (the schema enforces the first by foreign keys):
 //!
-//! * **I1** what a manifest needs is linked into its repository; **I2** a linked blob is live;
+//! * **I1** what a manifest needs is linked into its repository; **I2** a linked blob is live, or it is
+//!   known to be damaged, is not served and is taken for absent by whoever might bring it;
 //! * **I3** a storage key in the outbox is not the key of a live blob and never will be again;
 //! * **I4** bytes are deleted only through the outbox; **I5** a live blob's key was completely written
 //!   and its digest checked before it got here.
@@ -20,6 +21,7 @@ mod cache;
 mod error;
 mod gc_queues;
 mod ids;
+mod integrity;
 mod lease;
 mod manifests;
 mod metadata;
@@ -36,6 +38,7 @@ mod uploads;
 
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
+pub use integrity::{Affected, AffectedRepository};
 pub use manifests::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
 pub use metadata::{Counters, Metadata};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};

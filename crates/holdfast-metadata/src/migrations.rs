@@ -23,11 +23,18 @@ struct Migration {
 }
 
 /// All steps, oldest first, numbered from 1 without gaps.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "initial",
-    sql: include_str!("../schema/0001_initial.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "initial",
+        sql: include_str!("../schema/0001_initial.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "damage",
+        sql: include_str!("../schema/0002_damage.sql"),
+    },
+];
 
 const SCHEMA_VERSIONS: &str = "
 CREATE TABLE IF NOT EXISTS schema_versions (

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
+use super::state;
 use crate::Result;
 use crate::operation::{Operation, Transaction, params};
 
-pub(crate) const FIND_LINKED: &str = "SELECT b.size_bytes, b.storage_key, l.used, l.lease_until
+pub(crate) const FIND_LINKED: &str =
+    "SELECT b.size_bytes, b.storage_key, b.state, l.used, l.lease_until
      FROM repositories r
      JOIN repo_blobs l ON l.repo_id = r.id AND l.digest = ?2
-     JOIN blobs b ON b.digest = l.digest AND b.state = 0
+     JOIN blobs b ON b.digest = l.digest AND b.state <> 1
      WHERE r.path = ?1 AND r.deleted_at IS NULL";
 pub(crate) const KEY_IN_USE: &str = "SELECT 1 FROM blobs WHERE digest = ?2
      UNION ALL SELECT 1 FROM gc_object_outbox WHERE storage_key = ?1 LIMIT 1";
@@ -23,6 +25,7 @@ pub(crate) const REPOSITORIES_WITH: &str = "SELECT r.path
 pub(crate) struct LinkedBlob {
     pub(crate) size: u64,
     pub(crate) storage_key: Arc<str>,
+    pub(crate) damaged: bool,
     pub(crate) used: bool,
     pub(crate) lease_until: Timestamp,
 }
@@ -45,6 +48,7 @@ impl Operation for Find<'_> {
         Ok(Some(LinkedBlob {
             size: row.size()?,
             storage_key: row.text()?.into(),
+            damaged: row.integer()? == state::DAMAGED,
             used: row.integer()? != 0,
             lease_until: row.time()?,
         }))

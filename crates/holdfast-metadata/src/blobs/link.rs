@@ -2,13 +2,10 @@
 
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
+use super::state::{DAMAGED, DOOMED, LIVE};
 use super::{LinkBlob, Linked};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Error, Result, gc_queues, repositories};
-
-/// States of a row of `blobs`.
-const LIVE: i64 = 0;
-const DOOMED: i64 = 1;
 
 pub(super) struct Link {
     pub(super) blob: LinkBlob,
@@ -60,8 +57,8 @@ impl Link {
                 }
                 let inserted = tx
                     .execute(
-                        "INSERT INTO blobs (digest, size_bytes, state, storage_key, created_at, state_at)
-                         VALUES (?1, ?2, 0, ?3, ?4, ?4) ON CONFLICT (digest) DO NOTHING",
+                        "INSERT INTO blobs (digest, size_bytes, state, storage_key, created_at, state_at, verified_at)
+                         VALUES (?1, ?2, 0, ?3, ?4, ?4, ?4) ON CONFLICT (digest) DO NOTHING",
                         params![blob.digest, blob.size, own_key, blob.now],
                     )
                     .await?;
@@ -88,23 +85,41 @@ impl Link {
                 if dead_key == own_key || is_discarded(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
-                let again = "SELECT state, storage_key FROM blobs WHERE digest = ?1 /*FOR UPDATE*/";
-                if read_state(tx, again, blob.digest).await? != Some((DOOMED, dead_key)) {
-                    return Err(changed_meanwhile());
-                }
-                tx.execute(
-                    "UPDATE blobs SET state = 0, storage_key = ?2, size_bytes = ?3, created_at = ?4, state_at = ?4
-                     WHERE digest = ?1",
-                    params![blob.digest, own_key, blob.size, blob.now],
-                )
-                .await?;
+                self.take_over(tx, (DOOMED, dead_key)).await?;
                 Ok(Linked::Stored)
+            }
+            Some((DAMAGED, damaged_key)) => {
+                // A key serves one incarnation (I3), whether its bytes are right or wrong.
+                if damaged_key == own_key || is_discarded(tx, own_key).await? {
+                    return Ok(Linked::KeyTaken);
+                }
+                self.take_over(tx, (DAMAGED, damaged_key.clone())).await?;
+                gc_queues::discard_key(tx, &damaged_key, None, blob.now).await?;
+                Ok(Linked::Healed { damaged_key })
             }
             Some((other, _)) => Err(Error::corrupt(format!(
                 "blob {} has the unknown state {other}",
                 blob.digest
             ))),
         }
+    }
+}
+
+impl Link {
+    /// Makes the blob live again with our bytes, provided that it is still in this state.
+    async fn take_over<T: Transaction>(&self, tx: &mut T, from: (i64, String)) -> Result<()> {
+        let blob = &self.blob;
+        let again = "SELECT state, storage_key FROM blobs WHERE digest = ?1 /*FOR UPDATE*/";
+        if read_state(tx, again, blob.digest).await? != Some(from) {
+            return Err(changed_meanwhile());
+        }
+        tx.execute(
+            "UPDATE blobs SET state = 0, storage_key = ?2, size_bytes = ?3, created_at = ?4, state_at = ?4,
+             verified_at = ?4 WHERE digest = ?1",
+            params![blob.digest, blob.storage_key.as_str(), blob.size, blob.now],
+        )
+        .await?;
+        Ok(())
     }
 }
 

@@ -4,8 +4,10 @@
 //! relies on is argued in the project's notes on garbage collection; its parts here are `link` (an
 //! upload is finished), `mount`, the lease renewed by [`Metadata::blob`], and `unlink`.
 
+mod damage;
 mod find;
 mod link;
+pub(crate) mod state;
 mod stored;
 mod unlink;
 
@@ -30,6 +32,9 @@ pub struct Blob {
     pub size: u64,
     /// Where the bytes are.
     pub storage_key: Arc<str>,
+    /// Whether the bytes are known to be missing or wrong. They are not to be served, and whoever asks
+    /// in order to leave out a push is to be told that there is no such blob.
+    pub damaged: bool,
 }
 
 /// A finished upload: bytes written and synced, digest checked.
@@ -59,6 +64,12 @@ pub enum Linked {
     Surplus {
         /// Where the blob's bytes are.
         live_key: String,
+    },
+    /// It is linked, and these bytes are the blob in place of damaged ones, in every repository that has
+    /// it. The key of the damaged ones is given up to the outbox; the caller may delete them at once.
+    Healed {
+        /// Where the damaged bytes are.
+        damaged_key: String,
     },
     /// Nothing was changed: the key is waiting for deletion or was the key of a deleted blob. Move the
     /// bytes to a fresh key and try again.
@@ -93,6 +104,15 @@ impl Metadata {
         let Some(linked) = self.linked_blob(repository, digest).await? else {
             return Ok(None);
         };
+        let blob = Blob {
+            size: linked.size,
+            storage_key: Arc::clone(&linked.storage_key),
+            damaged: linked.damaged,
+        };
+        if linked.damaged {
+            // Nobody is told that it exists, so nobody relies on its lease.
+            return Ok(Some(blob));
+        }
         let renewal = || link::RenewLease {
             repository: repository.clone(),
             digest: *digest,
@@ -114,10 +134,7 @@ impl Metadata {
                 }
             },
         }
-        Ok(Some(Blob {
-            size: linked.size,
-            storage_key: Arc::clone(&linked.storage_key),
-        }))
+        Ok(Some(blob))
     }
 
     async fn linked_blob(
@@ -134,7 +151,8 @@ impl Metadata {
             .read(find::Find { repository, digest })
             .await?
             .map(Arc::new);
-        if let Some(linked) = &found {
+        // The push that heals a blob makes no cached answer wrong, as one that only adds.
+        if let Some(linked) = found.as_ref().filter(|linked| !linked.damaged) {
             self.cache()
                 .put(repository, question, version, Answer::Blob(linked.clone()));
         }

@@ -4,8 +4,8 @@ use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
 
 use super::Blob;
 use super::link::attach;
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
-use crate::{Metadata, Result, gc_queues, repositories};
+use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::{Metadata, Result, repositories};
 
 pub(crate) const FIND_LIVE: &str =
     "SELECT size_bytes, storage_key FROM blobs WHERE digest = ?1 AND state = 0";
@@ -38,65 +38,6 @@ impl Metadata {
     }
 }
 
-impl Metadata {
-    /// Gives a live blob other bytes, because those under `old_key` are missing or damaged; whether the
-    /// blob still had that key. The old key goes to the outbox, the new one must be fresh.
-    pub async fn repoint_blob(
-        &self,
-        digest: &Digest,
-        old_key: &str,
-        new_key: &str,
-        now: Timestamp,
-    ) -> Result<bool> {
-        self.write(Repoint {
-            digest: *digest,
-            old_key: old_key.to_owned(),
-            new_key: new_key.to_owned(),
-            now,
-        })
-        .await
-    }
-}
-
-struct Repoint {
-    digest: Digest,
-    old_key: String,
-    new_key: String,
-    now: Timestamp,
-}
-
-impl Operation for Repoint {
-    type Output = bool;
-
-    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
-        let changed = tx
-            .execute(
-                "UPDATE blobs SET storage_key = ?3, state_at = ?4
-                 WHERE digest = ?1 AND storage_key = ?2 AND state = 0",
-                params![
-                    self.digest,
-                    self.old_key.as_str(),
-                    self.new_key.as_str(),
-                    self.now
-                ],
-            )
-            .await?;
-        if changed > 0 {
-            gc_queues::discard_key(tx, &self.old_key, None, self.now).await?;
-        }
-        Ok(changed > 0)
-    }
-}
-
-impl Write for Repoint {
-    const DURABILITY: Durability = Durability::Durable;
-
-    // Any repository may have this blob.
-    fn outdates(&self) -> Outdated<'_> {
-        Outdated::All
-    }
-}
-
 struct FindLive<'a> {
     digest: &'a Digest,
 }
@@ -109,6 +50,7 @@ impl Operation for FindLive<'_> {
             Some(mut row) => Ok(Some(Blob {
                 size: row.size()?,
                 storage_key: row.text()?.into(),
+                damaged: false,
             })),
             None => Ok(None),
         }

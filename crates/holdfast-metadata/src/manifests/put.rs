@@ -10,6 +10,7 @@ use std::time::Duration;
 use holdfast_model::Digest;
 
 use super::{ChildReference, PutManifest, PutOutcome};
+use crate::blobs::state::DAMAGED;
 use crate::gc_queues::{Reason, queue_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Result, repositories, tags};
@@ -23,6 +24,8 @@ pub(super) struct Put {
 #[derive(Default)]
 struct Present {
     linked: HashSet<Digest>,
+    /// Those of them whose bytes are missing or wrong.
+    damaged: HashSet<Digest>,
     manifests: HashSet<Digest>,
 }
 
@@ -71,7 +74,8 @@ impl Write for Put {
 
 impl Put {
     async fn look_around<T: Transaction>(&self, tx: &mut T, repo_id: i64) -> Result<Present> {
-        let link = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2";
+        let link = "SELECT b.state FROM repo_blobs l JOIN blobs b ON b.digest = l.digest
+                    WHERE l.repo_id = ?1 AND l.digest = ?2";
         let mut present = Present::default();
         let children: BTreeSet<Digest> = self
             .manifest
@@ -81,8 +85,11 @@ impl Put {
             .collect();
         let blobs: BTreeSet<Digest> = self.manifest.blobs.iter().map(|blob| blob.digest).collect();
         for digest in blobs.union(&children) {
-            if tx.first(link, params![repo_id, *digest]).await?.is_some() {
+            if let Some(mut row) = tx.first(link, params![repo_id, *digest]).await? {
                 present.linked.insert(*digest);
+                if row.integer()? == DAMAGED {
+                    present.damaged.insert(*digest);
+                }
             }
         }
         for digest in children {
@@ -101,7 +108,7 @@ impl Put {
             .blobs
             .iter()
             .filter(|blob| {
-                blob.required && !present.linked.contains(&blob.digest) && seen.insert(blob.digest)
+                blob.required && !present.has_blob(&blob.digest) && seen.insert(blob.digest)
             })
             .map(|blob| blob.digest)
             .collect();
@@ -261,8 +268,13 @@ struct Reference<'a> {
 }
 
 impl Present {
+    /// A damaged blob is asked for again: an image that nobody can pull must not be accepted.
+    fn has_blob(&self, digest: &Digest) -> bool {
+        self.linked.contains(digest) && !self.damaged.contains(digest)
+    }
+
     fn has_child(&self, child: &ChildReference) -> bool {
-        self.manifests.contains(&child.digest) || self.linked.contains(&child.digest)
+        self.manifests.contains(&child.digest) || self.has_blob(&child.digest)
     }
 }
 

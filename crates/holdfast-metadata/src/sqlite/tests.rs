@@ -13,8 +13,8 @@ use super::connection::{self, Mode};
 use crate::cache::Versions;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{
-    Error, Location, Options, Result, blobs, manifests, referrers, repositories, settings, tags,
-    uploads,
+    Error, Location, Options, Result, blobs, integrity, manifests, referrers, repositories,
+    settings, tags, uploads,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1);
@@ -409,6 +409,26 @@ fn reads_cost_the_same_however_much_there_is() {
             "(repo_id=? AND digest=?)",
         ),
         ("setting", settings::FIND_SETTING, "(name=?)"),
+        (
+            "repositories with damage",
+            integrity::LINKING,
+            "repo_blobs_digest (digest=?)",
+        ),
+        (
+            "manifests with damage",
+            integrity::NAMING,
+            "manifest_blobs_digest (repo_id=? AND digest=?)",
+        ),
+        (
+            "indexes over a manifest",
+            integrity::PARENTS,
+            "manifest_children_child (repo_id=? AND child_digest=?)",
+        ),
+        (
+            "tags of a manifest",
+            integrity::TAGS_OF,
+            "tags_manifest (repo_id=? AND manifest_id=?)",
+        ),
     ];
     for (name, sql, wanted) in statements {
         let mut statement = connection

@@ -37,7 +37,7 @@ async fn the_chain_from_manifest_to_blob_cannot_be_broken() {
         "UPDATE blobs SET digest = x'01'",
         "INSERT INTO repo_blobs VALUES (1, x'01', 0, 0)",
         "INSERT INTO manifest_blobs SELECT repo_id, manifest_id, 9, x'01', '', 0 FROM manifest_blobs LIMIT 1",
-        "INSERT INTO blobs VALUES ('text', 1, 0, 'k', 0, 0)",
+        "INSERT INTO blobs VALUES ('text', 1, 0, 'k', 0, 0, 0)",
     ] {
         let refused = sql.execute(forbidden, []).unwrap_err();
         assert_eq!(

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_metadata::{PutOutcome, Unlinked};
+use holdfast_metadata::{Linked, PutOutcome, Unlinked};
 use holdfast_model::Digest;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -27,6 +27,13 @@ enum Step {
     Mount {
         from: &'static str,
         to: &'static str,
+        blob: u64,
+    },
+    /// The bytes turn out to be missing or wrong, or to be right after all.
+    Damage {
+        blob: u64,
+    },
+    Whole {
         blob: u64,
     },
     Unlink {
@@ -54,6 +61,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (repository(), blob()).prop_map(|(repository, blob)| Step::Link { repository, blob }),
         1 => (repository(), repository(), blob()).prop_map(|(from, to, blob)| Step::Mount { from, to, blob }),
+        1 => blob().prop_map(|blob| Step::Damage { blob }),
+        1 => blob().prop_map(|blob| Step::Whole { blob }),
         2 => (repository(), blob()).prop_map(|(repository, blob)| Step::Unlink { repository, blob }),
         5 => (repository(), MANIFESTS, tags).prop_map(|(repository, number, tags)| Step::Put { repository, number, tags }),
         2 => (repository(), MANIFESTS).prop_map(|(repository, number)| Step::DeleteManifest { repository, number }),
@@ -105,18 +114,21 @@ struct Model {
     repositories: BTreeMap<&'static str, Repository>,
     /// By repository: manifest and the digest it named that was nothing then.
     waiting: BTreeMap<&'static str, BTreeSet<(u64, u64)>>,
-    live: BTreeSet<u64>,
+    /// Where the bytes of each blob are.
+    keys: BTreeMap<u64, String>,
+    damaged: BTreeSet<u64>,
 }
 
 impl Model {
     fn put(&mut self, repository: &'static str, number: u64, tags: &[&'static str]) -> PutOutcome {
         let state = self.repositories.entry(repository).or_default();
         let waiting = self.waiting.entry(repository).or_default();
+        let damaged = &self.damaged;
         let created = !state.manifests.contains(&number);
         if created {
             let [blobs, optional_blobs, children, optional_children] = names(number);
-            let has_child =
-                |child: &u64| state.blobs.contains(child) || state.manifests.contains(child);
+            let has_blob = |blob: &u64| state.blobs.contains(blob) && !damaged.contains(blob);
+            let has_child = |child: &u64| has_blob(child) || state.manifests.contains(child);
             let distinct = |numbers: Vec<u64>| {
                 let mut seen = BTreeSet::new();
                 numbers
@@ -128,7 +140,7 @@ impl Model {
             let missing_blobs = blobs
                 .iter()
                 .copied()
-                .filter(|blob| !state.blobs.contains(blob))
+                .filter(|blob| !has_blob(blob))
                 .collect();
             let missing_children = children
                 .iter()
@@ -178,7 +190,24 @@ async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
                 .link_blob(blob(repository, digest(*number), &key))
                 .await
                 .unwrap();
-            assert_eq!(stored(&linked), model.live.insert(*number), "{linked:?}");
+            match model.keys.get(number) {
+                None => assert_eq!(linked, Linked::Stored),
+                Some(old) if model.damaged.remove(number) => assert_eq!(
+                    linked,
+                    Linked::Healed {
+                        damaged_key: old.clone()
+                    }
+                ),
+                Some(live) => assert_eq!(
+                    linked,
+                    Linked::Surplus {
+                        live_key: live.clone()
+                    }
+                ),
+            }
+            if !matches!(linked, Linked::Surplus { .. }) {
+                model.keys.insert(*number, key);
+            }
             let waiting = model.waiting.entry(repository).or_default();
             model
                 .repositories
@@ -196,6 +225,7 @@ async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
                 .repositories
                 .get(from)
                 .is_some_and(|from| from.blobs.contains(blob));
+            let there = there && !model.damaged.contains(blob);
             assert_eq!(mounted.is_some(), there);
             if there {
                 let waiting = model.waiting.entry(to).or_default();
@@ -205,6 +235,19 @@ async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
                     .or_default()
                     .link(*blob, waiting);
             }
+        }
+        Step::Damage { blob } => {
+            let key = model.keys.get(blob).map_or("none", String::as_str);
+            let marked = db.metadata.mark_damaged(&digest(*blob), key, NOW).await;
+            let live = model.keys.contains_key(blob) && model.damaged.insert(*blob);
+            assert_eq!(marked.unwrap(), live);
+            let stale = db.metadata.mark_damaged(&digest(*blob), "stale", NOW).await;
+            assert!(!stale.unwrap(), "a key it does not have any more");
+        }
+        Step::Whole { blob } => {
+            let key = model.keys.get(blob).map_or("none", String::as_str);
+            let marked = db.metadata.mark_whole(&digest(*blob), key, NOW).await;
+            assert_eq!(marked.unwrap(), model.damaged.remove(blob));
         }
         Step::Unlink { repository, blob } => {
             let unlinked = db
@@ -298,9 +341,13 @@ async fn compare(db: &Database, model: &Model) {
         let path = name(repository);
         for number in 0..BLOBS {
             let found = db.metadata.blob(&path, &digest(number), NOW).await.unwrap();
+            let wanted = state.blobs.contains(&number).then(|| {
+                let key = model.keys[&number].as_str();
+                (key.to_owned(), model.damaged.contains(&number))
+            });
             assert_eq!(
-                found.is_some(),
-                state.blobs.contains(&number),
+                found.map(|blob| (blob.storage_key.to_string(), blob.damaged)),
+                wanted,
                 "blob {number} of {repository}"
             );
         }

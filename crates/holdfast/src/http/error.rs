@@ -323,10 +323,7 @@ impl From<operations::Error> for Error {
             }
             E::Conflict => Error::new(S::SERVICE_UNAVAILABLE, Code::Unavailable, json!(text))
                 .header(RETRY_AFTER, "1"),
-            E::KeyDamaged(_) => {
-                log_failure(&error);
-                Error::new(S::BAD_GATEWAY, Code::Unknown, None)
-            }
+            E::BlobDamaged(_) => damaged(),
             E::Storage(ref cause) => {
                 log_failure(&error);
                 storage_error(cause)
@@ -349,14 +346,17 @@ fn full() -> Error {
     .message("no space left for this push")
 }
 
+/// The answer for content that the registry has and cannot give: what found it has logged it.
+fn damaged() -> Error {
+    let detail = json!("the stored content is missing or damaged");
+    Error::new(StatusCode::BAD_GATEWAY, Code::Unknown, detail)
+}
+
 fn storage_error(cause: &holdfast_storage::Error) -> Error {
     use holdfast_storage::Error as E;
     match cause {
         E::Full { .. } => full(),
-        E::NotFound(_) | E::Truncated { .. } => {
-            let detail = json!("the stored content is missing or damaged");
-            Error::new(StatusCode::BAD_GATEWAY, Code::Unknown, detail)
-        }
+        E::NotFound(_) | E::Truncated { .. } => damaged(),
         E::UploadUnknown(id) => Error::new(
             StatusCode::NOT_FOUND,
             Code::BlobUploadUnknown,

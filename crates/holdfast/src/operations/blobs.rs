@@ -4,8 +4,9 @@ use holdfast_metadata::{Blob, Unlinked};
 use holdfast_model::{Digest, RepositoryName};
 use holdfast_storage::{BlobReader, Error as StorageError, StorageKey};
 
-use super::{Error, Operations, Result};
+use super::{Damage, Error, Operations, Result};
 use crate::clock;
+use crate::error_chain::chain;
 
 /// Most repositories looked at for one mount without a source.
 const MOUNT_CANDIDATES: usize = 16;
@@ -14,7 +15,11 @@ impl Operations {
     /// A blob that the repository has; from metadata alone.
     pub(crate) async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Blob> {
         let blob = self.metadata.blob(repository, digest, clock::now()).await?;
-        blob.ok_or(Error::BlobUnknown(*digest))
+        let blob = blob.ok_or(Error::BlobUnknown(*digest))?;
+        if blob.damaged {
+            return Err(Error::BlobDamaged(*digest));
+        }
+        Ok(blob)
     }
 
     /// The same for those who may leave out a push when it is there.
@@ -23,10 +28,10 @@ impl Operations {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Blob> {
-        if self.broken.contains(digest) {
-            return Err(Error::BlobUnknown(*digest));
+        match self.blob(repository, digest).await {
+            Err(Error::BlobDamaged(digest)) => Err(Error::BlobUnknown(digest)),
+            found => found,
         }
-        self.blob(repository, digest).await
     }
 
     /// Opens the bytes of a blob.
@@ -37,27 +42,23 @@ impl Operations {
         digest: &Digest,
         blob: &Blob,
     ) -> Result<Box<dyn BlobReader>> {
-        let key: StorageKey = blob
-            .storage_key
-            .parse()
-            .map_err(|_| Error::KeyDamaged(*digest))?;
-        let opened = match self.store.open(&key).await {
-            Ok(reader) if reader.size() == blob.size => Ok(reader),
-            Ok(reader) => Err(StorageError::Truncated {
-                key,
-                size: blob.size,
-                end: reader.size(),
-            }),
-            Err(error) => Err(error),
+        let damage = match blob.storage_key.parse::<StorageKey>() {
+            Ok(key) => match self.store.open(&key).await {
+                Ok(reader) if reader.size() == blob.size => return Ok(reader),
+                Ok(_) => Damage::Size,
+                Err(StorageError::NotFound(_)) => Damage::Missing,
+                Err(error) => return Err(error.into()),
+            },
+            Err(_no_place) => Damage::Missing,
         };
-        match &opened {
-            Ok(_) => self.broken.remove(digest),
-            Err(StorageError::NotFound(_) | StorageError::Truncated { .. }) => {
-                self.broken.insert(*digest)
-            }
-            Err(_) => {}
+        // This pull fails anyway; it waits until the HEAD that may follow will be told so.
+        match self.mark_damaged(digest, &blob.storage_key, damage).await {
+            // A deletion or a push has come in between: asked again, the answer will be another.
+            Ok(false) => tracing::debug!(%digest, "the bytes of a pull went away"),
+            Ok(true) => {}
+            Err(error) => tracing::error!(%digest, error = chain(&error), "damage was not noted"),
         }
-        Ok(opened?)
+        Err(Error::BlobDamaged(*digest))
     }
 
     /// Some repositories that have the blob, for a mount without a source.
@@ -81,9 +82,6 @@ impl Operations {
         digest: &Digest,
     ) -> Result<bool> {
         self.writable()?;
-        if self.broken.contains(digest) {
-            return Ok(false);
-        }
         Ok(self
             .metadata
             .mount_blob(from, repository, digest, clock::now())

@@ -115,9 +115,9 @@ pub(crate) enum Error {
     /// The same content was being deleted at that moment; trying again helps.
     #[error("the same content is being deleted; try again")]
     Conflict,
-    /// The database names a place that cannot exist.
-    #[error("the storage key recorded for blob {0} is malformed")]
-    KeyDamaged(Digest),
+    /// The repository has the blob, and its stored bytes are missing or wrong.
+    #[error("the stored bytes of blob {0} are damaged; pushing it again brings them back")]
+    BlobDamaged(Digest),
     /// The bytes could not be written or read.
     #[error("storage failed")]
     Storage(#[from] holdfast_storage::Error),

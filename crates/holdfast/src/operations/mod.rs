@@ -5,8 +5,8 @@
 //! returns success has made its effect durable (V1).
 
 mod blobs;
-mod broken;
 mod error;
+mod integrity;
 mod manifests;
 mod policy;
 #[cfg(test)]
@@ -24,9 +24,9 @@ use holdfast_storage::BlobStore;
 
 use crate::config::Validation;
 use crate::held::Held;
-use broken::Broken;
 
 pub(crate) use error::Error;
+pub(crate) use integrity::Damage;
 pub(crate) use manifests::instead;
 pub(crate) use uploads::Chunk;
 
@@ -63,7 +63,6 @@ pub(crate) struct Operations {
     rules: Arc<Rules>,
     sessions: Held<UploadId>,
     publishers: Held<Digest>,
-    broken: Broken,
 }
 
 impl Operations {
@@ -75,7 +74,6 @@ impl Operations {
             rules: Arc::new(rules),
             sessions: Held::default(),
             publishers: Held::default(),
-            broken: Broken::default(),
         }
     }
 

@@ -17,7 +17,7 @@ use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use holdfast_storage::{Error as StorageError, Progress, StorageKey, UploadWriter};
 
-use super::{ByteStream, Error, Operations, Result};
+use super::{ByteStream, Damage, Error, Operations, Result};
 use crate::error_chain::chain;
 use crate::held::Hold;
 use crate::{clock, random};
@@ -120,7 +120,7 @@ impl Operations {
             return Err(error);
         }
         // Content that is stored already, and whole, need not be synced a second time.
-        let present = matches!(self.stored(&digest).await?, Some(Stored::Whole));
+        let present = self.is_stored(&digest).await?;
         let progress = if present {
             writer.suspend().await?
         } else {
@@ -146,32 +146,29 @@ impl Operations {
         // Of several who push the same content at once, the first stores it and the others find it. Only who
         // has that content may wait here, or anybody could keep its publishers waiting.
         let _publisher = self.publishers.wait(digest).await;
-        let at_hand = match self.stored(&digest).await? {
-            None => false,
-            Some(Stored::Whole) => true,
-            Some(Stored::Broken { key }) => self.replace(id, &digest, &key).await?,
-        };
-        if at_hand && self.link_stored(repository, id, &digest).await? {
+        if self.is_stored(&digest).await? && self.link_stored(repository, id, &digest).await? {
             return Ok(());
         }
         self.publish(repository, id, digest, size).await
     }
 
-    /// What is stored of this content, whoever pushed it.
-    async fn stored(&self, digest: &Digest) -> Result<Option<Stored>> {
+    /// Whether this content is stored, as far as its length tells, whoever pushed it.
+    ///
+    /// What is found missing or cut short is noted, so that the bytes at hand take its place.
+    async fn is_stored(&self, digest: &Digest) -> Result<bool> {
         let Some(blob) = self.metadata.content(digest).await? else {
-            return Ok(None);
+            return Ok(false);
         };
-        let key: StorageKey = blob
-            .storage_key
-            .parse()
-            .map_err(|_| Error::KeyDamaged(*digest))?;
-        let whole = self.store.size(&key).await? == Some(blob.size);
-        Ok(Some(if whole {
-            Stored::Whole
-        } else {
-            Stored::Broken { key }
-        }))
+        let key = &blob.storage_key;
+        let found = match key.parse() {
+            Ok(key) => self.store.size(&key).await?,
+            Err(_no_place) => None,
+        };
+        if found != Some(blob.size) {
+            let damage = found.map_or(Damage::Missing, |_| Damage::Size);
+            self.mark_damaged(digest, key, damage).await?;
+        }
+        Ok(found == Some(blob.size))
     }
 
     /// Links content that is stored already and ends the session that brought it again.
@@ -190,28 +187,6 @@ impl Operations {
             self.store.abort_upload(id).await?;
         }
         Ok(linked.is_some())
-    }
-
-    /// Puts the session's bytes in the place of stored ones that are missing or cut short.
-    async fn replace(&self, id: UploadId, digest: &Digest, broken: &StorageKey) -> Result<bool> {
-        let key = StorageKey::incarnation(digest, random::bytes());
-        self.store.commit_upload(id, &key).await?;
-        let now = clock::now();
-        let replaced = self
-            .metadata
-            .repoint_blob(digest, broken.as_str(), key.as_str(), now)
-            .await;
-        match replaced {
-            Ok(true) => {
-                self.broken.remove(digest);
-                tracing::warn!(%digest, %broken, "stored content was missing or cut short; a push has replaced it");
-                self.store.delete(std::slice::from_ref(broken)).await?;
-                self.metadata.object_deleted(broken.as_str()).await?;
-            }
-            Ok(false) => self.store.uncommit_upload(id, &key).await?,
-            Err(_) => {}
-        }
-        Ok(replaced?)
     }
 
     /// Pushes a blob in one request.
@@ -437,6 +412,14 @@ impl Operations {
             .await;
         match linked {
             Ok(Linked::Stored) => Ok(()),
+            Ok(Linked::Healed { damaged_key }) => {
+                tracing::warn!(%digest, damaged_key, "stored content was damaged; a push has replaced it");
+                if let Ok(damaged) = damaged_key.parse() {
+                    self.store.delete(&[damaged]).await?;
+                    self.metadata.object_deleted(&damaged_key).await?;
+                }
+                Ok(())
+            }
             Ok(Linked::Surplus { .. }) => {
                 // Somebody else's bytes are the blob; ours were never live and may go at once.
                 self.store.delete(std::slice::from_ref(&key)).await?;
@@ -457,17 +440,6 @@ impl Operations {
             }
         }
     }
-}
-
-/// What is stored under a digest.
-enum Stored {
-    /// All of it, as far as its length tells.
-    Whole,
-    /// Nothing, or something of another length.
-    Broken {
-        /// Where it should be.
-        key: StorageKey,
-    },
 }
 
 /// What names a session's bytes in the delete outbox.

@@ -1,6 +1,6 @@
 //! Blobs and their links.
 
-use holdfast_metadata::{Linked, Unlinked};
+use holdfast_metadata::{Linked, PutOutcome, Unlinked};
 
 use super::on_every_engine;
 use crate::fixture::*;
@@ -14,6 +14,7 @@ on_every_engine!(
     a_blob_is_mounted_from_a_repository_that_has_it,
     a_blob_in_use_cannot_be_removed,
     a_lease_that_ended_is_renewed_by_a_look,
+    a_damaged_blob_is_absent_for_pushers_and_healed_by_a_push,
 );
 
 async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
@@ -277,4 +278,55 @@ async fn a_lease_that_ended_is_renewed_by_a_look(db: &Database) {
                 .is_some()
         );
     }
+}
+
+async fn a_damaged_blob_is_absent_for_pushers_and_healed_by_a_push(db: &Database) {
+    db.link("a", digest(1)).await;
+    let blob_of = async |repository| {
+        let found = db.metadata.blob(&name(repository), &digest(1), NOW).await;
+        found.unwrap().unwrap()
+    };
+    let key = blob_of("a").await.storage_key;
+    db.metadata
+        .mount_blob(&name("a"), &name("b"), &digest(1), NOW)
+        .await
+        .unwrap();
+    let marked = db.metadata.mark_damaged(&digest(1), &key, NOW).await;
+    assert!(marked.unwrap());
+    assert!(blob_of("a").await.damaged && blob_of("b").await.damaged);
+    assert_eq!(db.metadata.content(&digest(1)).await.unwrap(), None);
+    let (from, to) = (name("a"), name("c"));
+    let mounted = db.metadata.mount_blob(&from, &to, &digest(1), NOW).await;
+    assert_eq!(mounted.unwrap(), None);
+    let stored = db
+        .metadata
+        .link_stored_blob(&to, &digest(1), None, NOW)
+        .await;
+    assert_eq!(stored.unwrap(), None);
+    let mut image = manifest("a", 100);
+    image.blobs = vec![layer(digest(1))];
+    let refused = db.metadata.put_manifest(image.clone()).await.unwrap();
+    assert_eq!(
+        refused,
+        PutOutcome::Missing {
+            blobs: vec![digest(1)],
+            manifests: vec![]
+        }
+    );
+
+    let again = db.metadata.link_blob(blob("c", digest(1), &key)).await;
+    assert_eq!(again.unwrap(), Linked::KeyTaken, "a key serves once");
+    let healed = db.metadata.link_blob(blob("c", digest(1), "new")).await;
+    assert_eq!(
+        healed.unwrap(),
+        Linked::Healed {
+            damaged_key: key.to_string()
+        }
+    );
+    for repository in ["a", "b", "c"] {
+        let found = blob_of(repository).await;
+        assert_eq!((&*found.storage_key, found.damaged), ("new", false));
+    }
+    assert!(!db.metadata.key_is_free(&key, &digest(2)).await.unwrap());
+    db.put(image).await;
 }
