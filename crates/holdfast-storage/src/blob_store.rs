@@ -19,6 +19,8 @@ use crate::{Error, Result, StorageKey};
 ///
 /// Larger pieces are no faster and hold more memory for each client; smaller ones cost more calls.
 pub const READ_CHUNK_BYTES: usize = 128 * 1024;
+/// The most bytes of one object given to [`BlobStore::put`]: what the largest manifest may have.
+pub const PUT_OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The most entries one [`Listing::next`] returns.
 pub const LISTED_AT_ONCE: usize = 1000;
@@ -42,7 +44,7 @@ pub trait BlobStore: Send + Sync + 'static {
     /// everything is hashed again. [`UploadWriter::offset`] tells the outcome.
     ///
     /// One writer per upload at a time is the caller's duty. A driver that finds the upload in use
-    /// waits a while and answers [`Error::UploadBusy`](crate::Error::UploadBusy).
+    /// waits a while and answers [`Error::UploadBusy`].
     async fn resume_upload(
         &self,
         id: UploadId,
@@ -92,6 +94,14 @@ pub trait BlobStore: Send + Sync + 'static {
     /// real directories also names empty ones.
     async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>>;
 
+    /// Writes small objects whole: each is durable when this returns, and a reader sees either what was
+    /// there before or all of the new bytes. Many in one call are cheaper than as many calls; the caller
+    /// bounds how much it holds in memory at once.
+    ///
+    /// After an error some may be written. An object over [`PUT_OBJECT_BYTES_MAX`] is
+    /// [`TooLarge`](Error::TooLarge), and nothing is written.
+    async fn put(&self, objects: Vec<(StorageKey, Bytes)>) -> Result<()>;
+
     /// Deletes objects, durably. An absent one is success. After an error some may be gone.
     async fn delete(&self, keys: &[StorageKey]) -> Result<()>;
 
@@ -140,6 +150,21 @@ pub enum Listed {
     },
 }
 
+/// Refuses what [`BlobStore::put`] does not take; every driver asks first.
+pub(crate) fn check_put(objects: &[(StorageKey, Bytes)]) -> Result<()> {
+    match objects
+        .iter()
+        .find(|(_, bytes)| bytes.len() > PUT_OBJECT_BYTES_MAX)
+    {
+        None => Ok(()),
+        Some((key, bytes)) => Err(Error::TooLarge {
+            key: key.clone(),
+            size: bytes.len() as u64,
+            max: PUT_OBJECT_BYTES_MAX as u64,
+        }),
+    }
+}
+
 /// An upload open for appending.
 ///
 /// Dropping a writer keeps what has reached the store and may lose what has not. After an error no
@@ -174,7 +199,7 @@ pub trait BlobReader: Send + Sync {
     /// Some bytes from `offset` on: at least one, at most `max` (taken as 1 when 0) and
     /// [`READ_CHUNK_BYTES`]. Nothing only at or past the end.
     ///
-    /// An object that turns out shorter than its size is [`Error::Truncated`](crate::Error::Truncated).
+    /// An object that turns out shorter than its size is [`Error::Truncated`].
     async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes>;
 
     /// The file that holds the bytes from `offset` on, at most `max` of them, if they are in memory, so

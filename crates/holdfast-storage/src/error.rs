@@ -39,14 +39,14 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// An object is larger than the caller is ready to read in one go.
-    #[error("{key} has {size} bytes, more than the {max} that are read in one go")]
+    /// An object is larger than what is read or written in one go.
+    #[error("{key} has {size} bytes, more than the {max} that are read or written in one go")]
     TooLarge {
         /// The object.
         key: StorageKey,
         /// How large it is, as far as that was looked at.
         size: u64,
-        /// The caller's limit.
+        /// The limit.
         max: u64,
     },
 

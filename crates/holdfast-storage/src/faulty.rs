@@ -180,6 +180,16 @@ impl BlobStore for Faulty {
         Ok(Box::new(FaultyListing { inner, fate }))
     }
 
+    async fn put(&self, mut objects: Vec<(StorageKey, Bytes)>) -> Result<()> {
+        let fault = self.fate.decide(Operation::Put);
+        if fault == Some(Fault::Torn) {
+            objects.truncate(self.fate.part(objects.len()));
+            self.inner.put(objects).await?;
+            return Err(unavailable());
+        }
+        carry_out(fault, self.inner.put(objects)).await
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let fault = self.fate.decide(Operation::Delete);
         if fault == Some(Fault::Torn) {

@@ -22,8 +22,8 @@ pub mod faulty;
 pub mod suite;
 
 pub use blob_store::{
-    BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Listed, Listing, Progress, READ_CHUNK_BYTES,
-    UploadWriter,
+    BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Listed, Listing, PUT_OBJECT_BYTES_MAX,
+    Progress, READ_CHUNK_BYTES, UploadWriter,
 };
 pub use error::{Error, Result};
 pub use filesystem::Filesystem;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
 
+use crate::blob_store::check_put;
 use crate::resumption::starting_point;
 use crate::{
     BlobReader, BlobStore, Error, LISTED_AT_ONCE, Listed, Listing, Progress, READ_CHUNK_BYTES,
@@ -156,6 +157,12 @@ impl BlobStore for Memory {
 
     async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
         Ok(Box::new(Entries::below(self, directory, false)))
+    }
+
+    async fn put(&self, objects: Vec<(StorageKey, Bytes)>) -> Result<()> {
+        check_put(&objects)?;
+        self.contents().objects.extend(objects);
+        Ok(())
     }
 
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {

@@ -35,6 +35,7 @@ pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
     unknown_things_are_named(&mut place).await;
     aborting_forgets_and_can_be_repeated(&mut place).await;
     deleting_can_be_repeated(&mut place).await;
+    small_objects_are_put_whole(&mut place, &open).await;
     staged_uploads_are_listed(&mut place, &open).await;
     small_contents_are_read_whole(&mut place).await;
     objects_are_listed(&mut place).await;
@@ -381,6 +382,60 @@ async fn deleting_can_be_repeated(place: &mut Place) {
         "a deleted content can be pushed again"
     );
     assert_eq!(place.content(&keys[0]).await, contents[0]);
+}
+
+async fn small_objects_are_put_whole(
+    place: &mut Place,
+    open: &impl AsyncFn() -> Arc<dyn BlobStore>,
+) {
+    let key = |name: &str| -> StorageKey { name.parse().expect("a key") };
+    let object = |name: &str, content: &'static [u8]| (key(name), Bytes::from_static(content));
+    let store = place.store();
+    store.put(Vec::new()).await.expect("nothing is written");
+    let few = vec![object("put/a/link", b"one"), object("put/empty", b"")];
+    store.put(few).await.expect("objects are written");
+    let reader = store.open(&key("put/a/link")).await.expect("it opens");
+    // Enough that a driver may take another way, some of them there already, one twice.
+    let mut many: Vec<_> = (0..40)
+        .map(|number| object(&format!("put/many/{number}/data"), b"many"))
+        .collect();
+    many.push(object("put/a/link", b"another"));
+    many.push(object("put/many/7/data", b"the last one counts"));
+    store.put(many).await.expect("many objects are written");
+    assert_eq!(read_all(&*reader).await, b"one", "an open reader goes on");
+    drop(reader);
+    let large = (
+        key("put/large"),
+        Bytes::from(vec![0; crate::PUT_OBJECT_BYTES_MAX + 1]),
+    );
+    let refused = store.put(vec![object("put/beside", b"x"), large]).await;
+    assert!(
+        matches!(refused, Err(Error::TooLarge { .. })),
+        "{refused:?}"
+    );
+    place.absent(&key("put/beside")).await;
+    place.absent(&key("put/large")).await;
+
+    // A digest's directory comes and goes with its objects; putting makes it again.
+    let content = sample(15, 1000);
+    let canonical = StorageKey::canonical(&sha256(&content));
+    for _ in 0..2 {
+        let whole = vec![(canonical.clone(), Bytes::from(content.clone()))];
+        place.store().put(whole).await.expect("a blob is put");
+        assert_eq!(place.content(&canonical).await, content);
+        let keys = [canonical.clone()];
+        place.store().delete(&keys).await.expect("it is deleted");
+        place.absent(&canonical).await;
+    }
+    place.reopen(open).await;
+    for (name, content) in [
+        ("put/a/link", &b"another"[..]),
+        ("put/empty", b""),
+        ("put/many/39/data", b"many"),
+        ("put/many/7/data", b"the last one counts"),
+    ] {
+        assert_eq!(place.content(&key(name)).await, content, "{name}");
+    }
 }
 
 async fn staged_uploads_are_listed(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {

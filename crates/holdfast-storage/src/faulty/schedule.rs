@@ -20,6 +20,7 @@ pub enum Operation {
     Get,
     List,
     Children,
+    Put,
     Delete,
     Probe,
     Write,
@@ -38,7 +39,7 @@ pub enum Fault {
     Unavailable,
     /// Everything happens, and the answer is [`Error::Unavailable`](crate::Error::Unavailable).
     AnswerLost,
-    /// A part happens. `Write` and `Delete` then answer [`Error::Unavailable`](crate::Error::Unavailable), `ReadAt` returns fewer
+    /// A part happens. `Write`, `Put` and `Delete` then answer [`Error::Unavailable`](crate::Error::Unavailable), `ReadAt` returns fewer
     /// bytes than asked; any other call is as with `Unavailable`.
     Torn,
     /// All is well after this time.

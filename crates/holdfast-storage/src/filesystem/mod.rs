@@ -13,6 +13,7 @@
 //! | `finish` | the staging file, whole | the same: data and length are synced |
 //! | rename in `commit_upload` | the object, whole | the object or the staging file, whole |
 //! | `commit_upload` | the object | the object: every directory up to the root is synced |
+//! | `put` | each object, whole, or what was there before | the same |
 //! | `delete` | nothing | nothing: the directories that lost an entry are synced |
 //!
 //! The key is never seen with part of its bytes: only a rename creates it, and only after the sync.
@@ -42,6 +43,7 @@ mod paths;
 mod probe;
 #[cfg(test)]
 mod push_tests;
+mod put;
 mod reader;
 mod staging;
 #[cfg(test)]
@@ -70,6 +72,7 @@ use self::paths::Paths;
 use self::reader::{InlineReads, READ_BUFFER_BYTES};
 use self::staging::Begun;
 use self::upload_buffers::UploadBuffers;
+use crate::blob_store::check_put;
 use crate::{BlobReader, BlobStore, Error, Listing, Progress, Result, StorageKey, UploadWriter};
 
 /// Disk jobs of uploads and deletions at once.
@@ -273,6 +276,11 @@ impl BlobStore for Filesystem {
     async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
         let walk = listing::Walk::new(directory, false);
         Ok(Box::new(listing::Entries::new(&self.shared, walk)))
+    }
+
+    async fn put(&self, objects: Vec<(StorageKey, Bytes)>) -> Result<()> {
+        check_put(&objects)?;
+        self.change(move |shared| put::put(shared, &objects)).await
     }
 
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {

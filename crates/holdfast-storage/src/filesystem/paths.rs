@@ -18,6 +18,9 @@
 //!         └── <upload id>                         the same, from before the machine restarted
 //! ```
 //!
+//! An object that is put whole is written as `holdfast-put.<number>.tmp` in its own directory and renamed; such
+//! a file that a crash left is overwritten by and by, and skipped by Distribution.
+//!
 //! Distribution skips what it does not know beside `docker/` and every file below `blobs/` that is not
 //! called `data`, so both can work on one tree, one after the other. Directories are made 0777 and
 //! files 0666, less the umask, as it does.

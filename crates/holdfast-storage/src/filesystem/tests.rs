@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use bytes::Bytes;
 use holdfast_model::Hasher;
 use tempfile::TempDir;
 
