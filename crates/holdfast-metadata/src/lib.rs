@@ -16,6 +16,7 @@
 //!
 //! Nothing here touches blob storage or reads a clock: time comes in as an argument.
 
+mod adoption;
 mod blobs;
 mod cache;
 mod error;
@@ -36,6 +37,10 @@ mod sqlite;
 mod tags;
 mod uploads;
 
+pub use adoption::{
+    AdoptTag, AdoptionState, AdoptionWalk, Counts, FoundBlob, FoundRepository, GcHold, OldUpload,
+    Problem, ProblemKind, Severity, Stage, TagAdopted,
+};
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
 pub use integrity::{Affected, AffectedRepository};

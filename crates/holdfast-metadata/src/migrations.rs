@@ -34,6 +34,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "damage",
         sql: include_str!("../schema/0002_damage.sql"),
     },
+    Migration {
+        version: 3,
+        name: "adoption",
+        sql: include_str!("../schema/0003_adoption.sql"),
+    },
 ];
 
 const SCHEMA_VERSIONS: &str = "

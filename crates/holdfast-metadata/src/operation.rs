@@ -226,6 +226,12 @@ impl Row {
             .map_err(|error| Error::Corrupt(std::sync::Arc::new(error)))
     }
 
+    pub(crate) fn maybe_digest(&mut self) -> Result<Option<Digest>> {
+        let bytes = self.maybe_bytes()?;
+        let digest = bytes.map(|bytes| Digest::from_bytes(&bytes)).transpose();
+        digest.map_err(|error| Error::Corrupt(std::sync::Arc::new(error)))
+    }
+
     /// A text that was validated before it was stored.
     pub(crate) fn parsed<T>(&mut self) -> Result<T>
     where

@@ -2,6 +2,7 @@
 
 use holdfast_model::{RepositoryName, Timestamp};
 
+use crate::adoption::WAITING_CATALOG_PAGE;
 use crate::operation::{Operation, Transaction, params};
 use crate::{Error, Metadata, Result};
 
@@ -41,10 +42,18 @@ impl Operation for CatalogPage<'_> {
     type Output = Vec<String>;
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<String>> {
-        let rows = tx
-            .query(CATALOG_PAGE, params![self.after, self.limit])
-            .await?;
-        rows.into_iter().map(|mut row| row.text()).collect()
+        let page = params![self.after, self.limit];
+        let mut names = Vec::new();
+        // Repositories of a tree that is being adopted count before their rows are here.
+        for sql in [CATALOG_PAGE, WAITING_CATALOG_PAGE] {
+            for mut row in tx.query(sql, page).await? {
+                names.push(row.text()?);
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(self.limit);
+        Ok(names)
     }
 }
 

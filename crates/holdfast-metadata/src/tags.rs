@@ -113,6 +113,7 @@ impl Write for Delete {
 pub(crate) enum Change {
     Pushed { old: Option<Digest>, new: Digest },
     Deleted { old: Digest },
+    Imported { old: Option<Digest>, new: Digest },
 }
 
 /// Points a tag at a manifest, given by id and digest.
@@ -161,6 +162,7 @@ pub(crate) async fn record<T: Transaction>(
     let (old, new, reason) = match change {
         Change::Pushed { old, new } => (old, Some(new), 0_i64),
         Change::Deleted { old } => (Some(old), None, 1_i64),
+        Change::Imported { old, new } => (old, Some(new), 3_i64),
     };
     let id = tx.new_id(now);
     tx.execute(

@@ -150,7 +150,7 @@ fn changed_meanwhile() -> Error {
 ///
 /// An engine whose transactions run side by side must keep a manifest that misses this blob from being
 /// stored at the same moment, by a lock on repository and digest taken here and in `manifests::put`.
-pub(super) async fn attach<T: Transaction>(
+pub(crate) async fn attach<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
     digest: Digest,

@@ -22,6 +22,7 @@ use crate::{Metadata, Result};
 pub(crate) use find::LinkedBlob;
 #[cfg(test)]
 pub(crate) use find::{FIND_LINKED, KEY_IN_USE, REPOSITORIES_WITH};
+pub(crate) use link::attach;
 #[cfg(test)]
 pub(crate) use stored::FIND_LIVE;
 

@@ -15,6 +15,8 @@ use holdfast_model::{Digest, MediaType, Reference, RepositoryName, Tag, Timestam
 use crate::cache::{Answer, Question};
 use crate::{Metadata, Result};
 
+pub(crate) use put::Put;
+
 #[cfg(test)]
 pub(crate) use find::{BY_DIGEST, BY_TAG};
 

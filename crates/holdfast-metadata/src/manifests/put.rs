@@ -15,9 +15,9 @@ use crate::gc_queues::{Reason, queue_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Result, repositories, tags};
 
-pub(super) struct Put {
-    pub(super) manifest: PutManifest,
-    pub(super) grace: Duration,
+pub(crate) struct Put {
+    pub(crate) manifest: PutManifest,
+    pub(crate) grace: Duration,
 }
 
 /// What the repository has of all the manifest names.

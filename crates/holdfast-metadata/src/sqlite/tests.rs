@@ -13,8 +13,8 @@ use super::connection::{self, Mode};
 use crate::cache::Versions;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{
-    Error, Location, Options, Result, blobs, integrity, manifests, referrers, repositories,
-    settings, tags, uploads,
+    Error, Location, Options, Result, adoption, blobs, integrity, manifests, referrers,
+    repositories, settings, tags, uploads,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1);
@@ -428,6 +428,41 @@ fn reads_cost_the_same_however_much_there_is() {
             "tags of a manifest",
             integrity::TAGS_OF,
             "tags_manifest (repo_id=? AND manifest_id=?)",
+        ),
+        ("adoption", adoption::FIND_WALK, "PRIMARY KEY (rowid=?)"),
+        ("adoption of a repository", adoption::FIND_STATE, "(path=?)"),
+        (
+            "waiting repositories",
+            adoption::WAITING_PAGE,
+            "adoption_waiting (path>?)",
+        ),
+        (
+            "waiting repositories of the catalog",
+            adoption::WAITING_CATALOG_PAGE,
+            "adoption_catalog (path>?)",
+        ),
+        ("blob's place", adoption::FIND_BLOB_ROW, "(digest=?)"),
+        ("any link", adoption::LINKED, "repo_blobs_digest (digest=?)"),
+        ("blobs page", adoption::BLOBS_PAGE, "(digest>?)"),
+        (
+            "manifest row",
+            adoption::MANIFEST_ROW,
+            "(repo_id=? AND digest=?)",
+        ),
+        (
+            "problems page",
+            adoption::PROBLEMS_PAGE,
+            "(repository,kind,place)>(?,?,?)",
+        ),
+        (
+            "tags of a manifest",
+            adoption::TAGS_OF,
+            "tags_manifest (repo_id=? AND manifest_id=?)",
+        ),
+        (
+            "old uploads",
+            adoption::DUE_UPLOADS,
+            "adoption_uploads_age (started_at<?)",
         ),
     ];
     for (name, sql, wanted) in statements {

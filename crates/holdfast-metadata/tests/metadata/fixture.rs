@@ -46,6 +46,11 @@ impl Database {
         }
     }
 
+    /// Whether the test can look into it by itself.
+    pub(crate) fn is_file(&self) -> bool {
+        self.directory.is_some()
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.as_ref().unwrap().path().join("metadata.db")
     }

@@ -1,5 +1,6 @@
 //! The behaviours every engine shows.
 
+mod adoption;
 mod blobs;
 mod database;
 mod listings;

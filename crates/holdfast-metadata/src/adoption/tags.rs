@@ -1,0 +1,105 @@
+//! Tags of the tree, with what its links tell of their past.
+
+use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
+
+use super::repositories::is_waiting;
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::tags::{Change, record};
+use crate::{Metadata, Result, repositories};
+
+/// A tag of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptTag {
+    /// Its repository.
+    pub repository: RepositoryName,
+    /// Its name.
+    pub tag: Tag,
+    /// What it points at.
+    pub digest: Digest,
+    /// Since when.
+    pub at: Timestamp,
+    /// What it pointed at before, oldest first, and since when.
+    pub history: Vec<(Digest, Timestamp)>,
+}
+
+/// What became of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagAdopted {
+    /// It is set.
+    Set,
+    /// It was there, set at the same time or later, and stays as it is.
+    Kept,
+    /// The repository has no manifest of that digest.
+    NoManifest,
+    /// The repository is done: nothing was changed.
+    Late,
+}
+
+impl Metadata {
+    /// Sets a tag with its history, unless it is there. A tag that was there is moved if the tree's is newer.
+    pub async fn adopt_tag(&self, tag: AdoptTag) -> Result<TagAdopted> {
+        self.write(tag).await
+    }
+}
+
+impl Operation for AdoptTag {
+    type Output = TagAdopted;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<TagAdopted> {
+        if !is_waiting(tx, &self.repository).await? {
+            return Ok(TagAdopted::Late);
+        }
+        let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
+            return Ok(TagAdopted::NoManifest);
+        };
+        let manifest =
+            "SELECT id FROM manifests WHERE repo_id = ?1 AND digest = ?2 /*FOR KEY SHARE*/";
+        let Some(mut row) = tx.first(manifest, params![repo_id, self.digest]).await? else {
+            return Ok(TagAdopted::NoManifest);
+        };
+        let manifest_id = row.integer()?;
+        let name = self.tag.as_str();
+        let there = "SELECT m.digest, t.updated_at
+             FROM tags t JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
+             WHERE t.repo_id = ?1 AND t.name = ?2 /*FOR UPDATE OF t*/";
+        let old = match tx.first(there, params![repo_id, name]).await? {
+            None => None,
+            Some(mut row) => {
+                let (old, updated_at) = (row.digest()?, row.time()?);
+                if old == self.digest || updated_at >= self.at {
+                    return Ok(TagAdopted::Kept);
+                }
+                Some(old)
+            }
+        };
+        let created_at = self.history.first().map_or(self.at, |(_, at)| *at);
+        tx.execute(
+            "INSERT INTO tags (repo_id, name, manifest_id, created_at, updated_at, updated_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, NULL)
+             ON CONFLICT (repo_id, name) DO UPDATE SET
+             manifest_id = excluded.manifest_id, updated_at = excluded.updated_at, updated_by = NULL",
+            params![repo_id, name, manifest_id, created_at, self.at],
+        )
+        .await?;
+        let past = if old.is_none() {
+            self.history.as_slice()
+        } else {
+            &[]
+        };
+        let mut before = old;
+        for &(new, at) in past.iter().chain(&[(self.digest, self.at)]) {
+            let change = Change::Imported { old: before, new };
+            record(tx, repo_id, &self.tag, change, None, at).await?;
+            before = Some(new);
+        }
+        Ok(TagAdopted::Set)
+    }
+}
+
+impl Write for AdoptTag {
+    const DURABILITY: Durability = Durability::Relaxed;
+
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
+    }
+}
