@@ -52,16 +52,6 @@ pub trait BlobStore: Send + Sync + 'static {
         algorithm: Algorithm,
     ) -> Result<Box<dyn UploadWriter>>;
 
-    /// Reads the staged bytes again, for a digest of an algorithm that was not hashed on the way.
-    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest>;
-
-    /// Makes a finished upload visible under `key`, durably, and ends it. What was there is replaced.
-    ///
-    /// After [`Full`](crate::Error::Full) and [`UploadUnknown`](crate::Error::UploadUnknown) nothing
-    /// has changed. After any other error the outcome is open: the bytes may be visible, and the
-    /// caller deletes `key` or commits under another.
-    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()>;
-
     /// Takes a commit back: the bytes are the staged upload again, and nothing is stored under `key`.
     ///
     /// Only for a key that nobody else has committed to since, and that no record names. With no object
@@ -183,11 +173,20 @@ pub trait UploadWriter: Send {
     /// A failure that no call has reported yet is reported here.
     async fn suspend(self: Box<Self>) -> Result<Progress>;
 
-    /// Closes the writer with every byte durable and hashed, ready to be committed.
+    /// The digest of every byte so far. The last ones need not have reached the store for it, so that
+    /// bytes nobody wants never do.
     ///
-    /// When syncing fails the store may forget the upload, since a second sync could succeed without
-    /// the bytes that the first one lost.
-    async fn finish(self: Box<Self>) -> Result<Progress>;
+    /// For another algorithm than the upload was resumed with, the store reads what it has again.
+    async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest>;
+
+    /// Makes the upload visible under `key`, with every byte durable, and ends it. What was there is
+    /// replaced.
+    ///
+    /// After [`Full`](crate::Error::Full) and [`UploadUnknown`](crate::Error::UploadUnknown) nothing is
+    /// visible. After any other error the outcome is open: the bytes may be visible, and the caller
+    /// deletes `key` or commits under another. When syncing fails the store may forget the upload, since
+    /// a second sync could succeed without the bytes that the first one lost.
+    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<()>;
 }
 
 /// An object open for reading.

@@ -110,18 +110,6 @@ impl BlobStore for Faulty {
         }))
     }
 
-    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest> {
-        self.fate
-            .befall(Operation::HashUpload, self.inner.hash_upload(id, algorithm))
-            .await
-    }
-
-    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
-        self.fate
-            .befall(Operation::CommitUpload, self.inner.commit_upload(id, key))
-            .await
-    }
-
     async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
         self.fate
             .befall(
@@ -240,12 +228,20 @@ impl UploadWriter for FaultyWriter {
         fate.befall(Operation::Suspend, self.inner.suspend()).await
     }
 
-    async fn finish(self: Box<Self>) -> Result<Progress> {
+    async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest> {
+        if self.failed {
+            return Err(unavailable());
+        }
+        let digest = self.inner.digest(algorithm);
+        self.fate.befall(Operation::Digest, digest).await
+    }
+
+    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<()> {
         if self.failed {
             return Err(unavailable());
         }
         let fate = Arc::clone(&self.fate);
-        fate.befall(Operation::Finish, self.inner.finish()).await
+        fate.befall(Operation::Commit, self.inner.commit(key)).await
     }
 }
 
@@ -301,11 +297,11 @@ mod tests {
         store: &dyn BlobStore,
         id: UploadId,
         content: &'static [u8],
-    ) -> Result<Progress> {
+    ) -> Result<Box<dyn UploadWriter>> {
         store.begin_upload(id).await?;
         let mut writer = store.resume_upload(id, None, Algorithm::Sha256).await?;
         writer.write(Bytes::from_static(content)).await?;
-        writer.finish().await
+        Ok(writer)
     }
 
     #[tokio::test]
@@ -346,14 +342,14 @@ mod tests {
         ] {
             let store = Faulty::new(
                 Memory::new(),
-                Schedule::new(1).on_call(Operation::CommitUpload, 1, fault),
+                Schedule::new(1).on_call(Operation::Commit, 1, fault),
             );
-            stage(&*store, upload(1), b"content").await.unwrap();
-            let error = store.commit_upload(upload(1), &key()).await.unwrap_err();
+            let writer = stage(&*store, upload(1), b"content").await.unwrap();
+            let error = writer.commit(&key()).await.unwrap_err();
             assert_eq!(matches!(error, Error::Full { .. }), fault == Fault::Full);
             assert_eq!(store.size(&key()).await.unwrap().is_some(), visible);
             let expected = Injected {
-                operation: Operation::CommitUpload,
+                operation: Operation::Commit,
                 call: 1,
                 fault,
             };

@@ -85,22 +85,6 @@ impl BlobStore for Memory {
         }))
     }
 
-    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest> {
-        let contents = self.contents();
-        let staged = contents.uploads.get(&id).ok_or(Error::UploadUnknown(id))?;
-        Ok(Hasher::digest(algorithm, staged))
-    }
-
-    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
-        let mut contents = self.contents();
-        let staged = contents
-            .uploads
-            .remove(&id)
-            .ok_or(Error::UploadUnknown(id))?;
-        contents.objects.insert(key.clone(), staged.into());
-        Ok(())
-    }
-
     async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
         let mut contents = self.contents();
         let object = contents
@@ -206,8 +190,23 @@ impl UploadWriter for Writer {
         Ok(self.progress)
     }
 
-    async fn finish(self: Box<Self>) -> Result<Progress> {
-        Ok(self.progress)
+    async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest> {
+        let contents = lock(&self.contents);
+        let staged = contents
+            .uploads
+            .get(&self.id)
+            .ok_or(Error::UploadUnknown(self.id))?;
+        Ok(Hasher::digest(algorithm, staged))
+    }
+
+    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<()> {
+        let mut contents = lock(&self.contents);
+        let staged = contents
+            .uploads
+            .remove(&self.id)
+            .ok_or(Error::UploadUnknown(self.id))?;
+        contents.objects.insert(key.clone(), staged.into());
+        Ok(())
     }
 }
 

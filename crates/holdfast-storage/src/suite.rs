@@ -54,10 +54,8 @@ async fn an_upload_is_invisible_until_it_is_committed(place: &mut Place) {
     place.absent(&key).await;
     let saved = place.append(id, None, &content).await;
     place.absent(&key).await;
-    let progress = place.finished(id, Some(saved)).await;
-    assert_eq!(progress.hasher.finish(), sha256(&content));
-    place.absent(&key).await;
-    place.commit(id, &key).await;
+    let digest = place.commit(id, Some(saved), &key).await;
+    assert_eq!(digest, sha256(&content));
     assert_eq!(place.content(&key).await, content);
     assert_eq!(
         place.store().size(&key).await.expect("the store answers"),
@@ -101,14 +99,9 @@ async fn an_upload_resumes_anywhere_in_a_store_opened_again(
             "cut at {cut}"
         );
         place.reopen(open).await;
-        let progress = place.finished(id, Some(saved)).await;
-        assert_eq!(
-            (progress.offset, progress.hasher.finish()),
-            (700_000, sha256(&content))
-        );
-        place.reopen(open).await;
         let key = StorageKey::incarnation(&sha256(&content), place.mark());
-        place.commit(id, &key).await;
+        let digest = place.commit(id, Some(saved), &key).await;
+        assert_eq!(digest, sha256(&content));
         place.reopen(open).await;
         assert!(place.content(&key).await == content, "cut at {cut}");
     }
@@ -149,46 +142,31 @@ async fn the_stored_bytes_are_believed_before_the_record(place: &mut Place) {
 }
 
 async fn another_algorithm_can_be_hashed(place: &mut Place) {
-    let content = sample(5, 600_000);
-    let sha512 = Hasher::digest(Algorithm::Sha512, &content);
-    let id = place.begun().await;
-    let saved = place.append(id, None, &content).await;
-    let progress = place.finished(id, Some(saved)).await;
-    assert_eq!(progress.hasher.finish(), sha256(&content));
-    for algorithm in [Algorithm::Sha512, Algorithm::Sha256] {
-        let digest = place
+    let algorithms = [Algorithm::Sha256, Algorithm::Sha512];
+    for (size, hashed) in [(0, 0), (1000, 0), (300_000, 1), (600_000, 0), (600_000, 1)] {
+        let content = sample(5, size);
+        let id = place.begun().await;
+        let mut writer = place
             .store()
-            .hash_upload(id, algorithm)
+            .resume_upload(id, None, algorithms[hashed])
             .await
-            .expect("staged bytes are hashed");
-        assert_eq!(digest, Hasher::digest(algorithm, &content));
+            .expect("the upload resumes");
+        // Hashed in between, too: more may follow.
+        for piece in content.chunks(content.len() / 2 + 1) {
+            for algorithm in algorithms {
+                writer.digest(algorithm).await.expect("it is hashed");
+            }
+            let piece = Bytes::copy_from_slice(piece);
+            writer.write(piece).await.expect("bytes are taken");
+        }
+        for algorithm in [0, 1, 0].map(|at| algorithms[at]) {
+            let digest = writer.digest(algorithm).await.expect("it is hashed");
+            assert_eq!(digest, Hasher::digest(algorithm, &content), "{size}");
+        }
+        let key = StorageKey::canonical(&Hasher::digest(Algorithm::Sha512, &content));
+        writer.commit(&key).await.expect("the upload is committed");
+        assert!(place.content(&key).await == content, "{size}");
     }
-    let empty = place.begun().await;
-    let digest = place.store().hash_upload(empty, Algorithm::Sha512).await;
-    assert_eq!(
-        digest.expect("no bytes are hashed too"),
-        Hasher::digest(Algorithm::Sha512, b"")
-    );
-    let key = StorageKey::canonical(&sha512);
-    place.commit(id, &key).await;
-    assert!(place.content(&key).await == content);
-
-    let id = place.begun().await;
-    let mut writer = place
-        .store()
-        .resume_upload(id, None, Algorithm::Sha512)
-        .await
-        .expect("the upload resumes");
-    writer.write(content.into()).await.expect("bytes are taken");
-    assert_eq!(
-        writer
-            .finish()
-            .await
-            .expect("the upload is finished")
-            .hasher
-            .finish(),
-        sha512
-    );
 }
 
 async fn equal_contents_do_not_meet(place: &mut Place) {
@@ -201,11 +179,7 @@ async fn equal_contents_do_not_meet(place: &mut Place) {
     let canonical = StorageKey::canonical(&sha256(&content));
     let beside = StorageKey::incarnation(&sha256(&content), [9; 16]);
     for (id, key) in [(one, &canonical), (two, &beside)] {
-        assert_eq!(
-            place.finished(id, None).await.hasher.finish(),
-            sha256(&content)
-        );
-        place.commit(id, key).await;
+        assert_eq!(place.commit(id, None, key).await, sha256(&content));
     }
     place
         .store()
@@ -230,8 +204,7 @@ async fn a_commit_can_be_taken_back(place: &mut Place) {
     let key = StorageKey::canonical(&sha256(&content));
     let id = place.begun().await;
     let saved = place.append(id, None, &content).await;
-    let saved = place.finished(id, Some(saved)).await;
-    place.commit(id, &key).await;
+    place.commit(id, Some(saved.clone()), &key).await;
     let store = place.store();
     store
         .uncommit_upload(id, &key)
@@ -242,9 +215,8 @@ async fn a_commit_can_be_taken_back(place: &mut Place) {
         Err(Error::NotFound(_))
     ));
     place.absent(&key).await;
-    let progress = place.finished(id, Some(saved)).await;
-    assert_eq!(progress.hasher.finish(), sha256(&content));
-    place.commit(id, &key).await;
+    let digest = place.commit(id, Some(saved), &key).await;
+    assert_eq!(digest, sha256(&content));
     assert_eq!(place.content(&key).await, content);
 }
 
@@ -286,22 +258,15 @@ async fn unknown_things_are_named(place: &mut Place) {
     let key = StorageKey::canonical(&sha256(b"never stored"));
     place.absent(&key).await;
     let id = place.upload();
-    let store = place.store();
-    let unknown = |outcome: Result<(), Error>| {
-        assert!(
-            matches!(outcome, Err(Error::UploadUnknown(named)) if named == id),
-            "{outcome:?}"
-        );
-    };
-    unknown(
-        store
-            .resume_upload(id, None, Algorithm::Sha256)
-            .await
-            .map(drop),
+    let resumed = place
+        .store()
+        .resume_upload(id, None, Algorithm::Sha256)
+        .await
+        .map(drop);
+    assert!(
+        matches!(resumed, Err(Error::UploadUnknown(named)) if named == id),
+        "{resumed:?}"
     );
-    unknown(store.hash_upload(id, Algorithm::Sha256).await.map(drop));
-    unknown(store.commit_upload(id, &key).await);
-    place.absent(&key).await;
 }
 
 async fn aborting_forgets_and_can_be_repeated(place: &mut Place) {
@@ -338,12 +303,8 @@ async fn aborting_forgets_and_can_be_repeated(place: &mut Place) {
         .expect("an upload is aborted while it is written");
     // The writer may notice or not; what counts is that nothing can be committed.
     let _ = writer.write(Bytes::from_static(b"content")).await;
-    let _ = writer.finish().await;
-    let committed = place.store().commit_upload(id, &key).await;
-    assert!(
-        matches!(committed, Err(Error::UploadUnknown(_))),
-        "{committed:?}"
-    );
+    let committed = writer.commit(&key).await;
+    assert!(committed.is_err());
     place.absent(&key).await;
 }
 
@@ -441,10 +402,8 @@ async fn small_objects_are_put_whole(
 async fn staged_uploads_are_listed(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {
     let (suspended, committed) = (place.begun().await, place.begun().await);
     place.append(suspended, None, b"some").await;
-    let progress = place.finished(committed, None).await;
-    place
-        .commit(committed, &StorageKey::canonical(&progress.hasher.finish()))
-        .await;
+    let key = StorageKey::canonical(&sha256(b""));
+    assert_eq!(place.commit(committed, None, &key).await, sha256(b""));
     for _ in 0..2 {
         let staged = place
             .store()
@@ -494,8 +453,7 @@ async fn objects_are_listed(place: &mut Place) {
         let content = sample(16, expected.len() % 50);
         let id = place.begun().await;
         place.append(id, None, &content).await;
-        place.finished(id, None).await;
-        place.commit(id, &key(&name)).await;
+        place.commit(id, None, &key(&name)).await;
         expected.push((key(&name), content.len() as u64));
     }
     expected.sort();
@@ -533,14 +491,12 @@ async fn large_contents_pass(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn
                 writer.write(piece).await.expect("bytes are taken");
             }
         }
-        let progress = writer.finish().await.expect("the upload is finished");
         let digest = expected.finish();
-        assert_eq!(
-            (progress.offset, progress.hasher.finish()),
-            (mib * MIB as u64, digest)
-        );
+        assert_eq!(writer.offset(), mib * MIB as u64);
+        let hashed = writer.digest(Algorithm::Sha256).await;
+        assert_eq!(hashed.expect("the upload is hashed"), digest);
         let key = StorageKey::canonical(&digest);
-        place.commit(id, &key).await;
+        writer.commit(&key).await.expect("the upload is committed");
         place.reopen(open).await;
 
         let reader = place.store().open(&key).await.expect("the object opens");

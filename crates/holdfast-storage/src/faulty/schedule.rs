@@ -10,8 +10,6 @@ use std::time::Duration;
 pub enum Operation {
     BeginUpload,
     ResumeUpload,
-    HashUpload,
-    CommitUpload,
     UncommitUpload,
     AbortUpload,
     StagedUploads,
@@ -25,7 +23,8 @@ pub enum Operation {
     Probe,
     Write,
     Suspend,
-    Finish,
+    Digest,
+    Commit,
     ReadAt,
     NextListed,
 }

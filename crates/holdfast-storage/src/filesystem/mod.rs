@@ -1,8 +1,7 @@
 //! Bytes in a directory, laid out as Distribution has it (`paths.rs` draws the tree).
 //!
 //! An upload is one file under `holdfast/uploads`, made with its first bytes and hashed as it is
-//! appended to. Finishing syncs its data; committing renames it to its key and syncs the directories on
-//! the way.
+//! appended to. Committing syncs its data, renames it to its key and syncs the directories on the way.
 //!
 //! What is there after the process is killed, or after the power fails, at each step:
 //!
@@ -10,9 +9,9 @@
 //! |---|---|---|
 //! | `begin_upload` | nothing | nothing |
 //! | `write`, `suspend` | every byte a job wrote; the record may say less | any prefix, possibly with holes: see below |
-//! | `finish` | the staging file, whole | the same: data and length are synced |
-//! | rename in `commit_upload` | the object, whole | the object or the staging file, whole |
-//! | `commit_upload` | the object | the object: every directory up to the root is synced |
+//! | sync in `commit` | the staging file, whole | the same: data and length are synced |
+//! | rename in `commit` | the object, whole | the object or the staging file, whole |
+//! | `commit` | the object | the object: every directory up to the root is synced |
 //! | `put` | each object, whole, or what was there before | the same |
 //! | `delete` | nothing | nothing: the directories that lost an entry are synced |
 //!
@@ -58,7 +57,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_model::{Algorithm, Digest, UploadId};
+use holdfast_model::{Algorithm, UploadId};
 use tokio::sync::Semaphore;
 
 use self::blocking::Blocking;
@@ -217,19 +216,6 @@ impl BlobStore for Filesystem {
             Arc::clone(&self.shared),
             lane,
         )))
-    }
-
-    async fn hash_upload(&self, id: UploadId, algorithm: Algorithm) -> Result<Digest> {
-        let lease = self.shared.leases.take(id).await?;
-        self.change(move |shared| staging::hash(shared, &lease, id, algorithm))
-            .await
-    }
-
-    async fn commit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
-        let lease = self.shared.leases.take(id).await?;
-        let key = key.clone();
-        self.change(move |shared| object::commit(shared, &lease, id, &key))
-            .await
     }
 
     async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {

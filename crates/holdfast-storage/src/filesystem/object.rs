@@ -16,34 +16,31 @@ use crate::{Error, Result, StorageKey};
 /// How often a commit makes its directory anew when deletions of the same digest keep removing it.
 const COMMIT_ATTEMPTS: usize = 16;
 
-/// Renames a staging file to its key and makes the entry durable.
+/// Renames a synced staging file to its key and makes the entry durable.
 pub(super) fn commit(
     shared: &Shared,
-    _lease: &Lease,
-    id: UploadId,
+    lease: &Lease,
+    staged: &Path,
     key: &StorageKey,
 ) -> Result<()> {
     let object = shared.paths.object(key);
     let directory = object.parent().expect("an object is below the root");
     for _ in 0..COMMIT_ATTEMPTS {
         shared.directories.make(directory)?;
-        // A finished upload that waited for a restart of the machine was synced before it.
-        for staged in [shared.paths.upload(id), shared.paths.unverified_upload(id)] {
-            match fs::rename(&staged, &object) {
-                Ok(()) => {
-                    // What was there is replaced.
-                    shared.open_files.forget(key);
-                    return shared.directories.sync_entry(directory);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::at("commit", &object)(error)),
+        match fs::rename(staged, &object) {
+            Ok(()) => {
+                // What was there is replaced.
+                shared.open_files.forget(key);
+                return shared.directories.sync_entry(directory);
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::at("commit", &object)(error)),
         }
-        if !staging::exists(shared, id)? {
+        if !staged.try_exists().map_err(Error::at("find", staged))? {
             if let Some(made) = shared.paths.digest_directory(&object) {
                 remove_if_empty(made);
             }
-            return Err(staging::unknown(shared, id));
+            return Err(staging::unknown(shared, lease.id()));
         }
         // The staging file is there, so the directory was missing: a deletion has just removed it.
     }

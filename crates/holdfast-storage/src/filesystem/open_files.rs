@@ -105,8 +105,7 @@ mod tests {
             .await
             .unwrap();
         writer.write(Bytes::from_static(content)).await.unwrap();
-        writer.finish().await.unwrap();
-        store.commit_upload(id(), key).await.unwrap();
+        writer.commit(key).await.unwrap();
     }
 
     async fn read(store: &Filesystem, key: &StorageKey) -> Bytes {
@@ -152,7 +151,8 @@ mod tests {
         assert_eq!(read(&store, &key).await, "replaced");
         store.uncommit_upload(id(), &key).await.unwrap();
         assert!(store.open(&key).await.is_err());
-        store.commit_upload(id(), &key).await.unwrap();
+        let again = store.resume_upload(id(), None, Algorithm::Sha256).await;
+        again.unwrap().commit(&key).await.unwrap();
         assert_eq!(read(&store, &key).await, "replaced");
         // Not by us: deleted, made anew, cut short.
         fs::remove_file(&file).unwrap();

@@ -99,12 +99,8 @@ pub(super) fn resume(
     )))
 }
 
-pub(super) fn hash(
-    shared: &Shared,
-    _lease: &Lease,
-    id: UploadId,
-    algorithm: Algorithm,
-) -> Result<Digest> {
+/// Hashes what is staged from its start.
+pub(super) fn hash(shared: &Shared, id: UploadId, algorithm: Algorithm) -> Result<Digest> {
     let mut progress = starting_point(None, 0, algorithm);
     if shared.begun.contains(id) {
         return Ok(progress.hasher.finish());
@@ -190,14 +186,6 @@ fn open(shared: &Shared, id: UploadId) -> Result<Staged> {
         }
     }
     Err(unknown(shared, id))
-}
-
-pub(super) fn exists(shared: &Shared, id: UploadId) -> Result<bool> {
-    match open(shared, id) {
-        Ok(_) => Ok(true),
-        Err(Error::UploadUnknown(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// The error for a staging file that is in neither place.

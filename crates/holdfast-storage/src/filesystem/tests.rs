@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use holdfast_model::Hasher;
+use holdfast_model::{Digest, Hasher};
 use tempfile::TempDir;
 
 use super::upload_buffers::UPLOAD_BUFFER_BYTES;
@@ -18,20 +18,21 @@ fn sha256(content: &[u8]) -> Digest {
     Hasher::digest(Algorithm::Sha256, content)
 }
 
-async fn stage(store: &Filesystem, id: UploadId, content: &[u8]) -> Progress {
+/// An upload with these bytes.
+async fn stage(store: &Filesystem, id: UploadId, content: &[u8]) -> Box<dyn UploadWriter> {
     store.begin_upload(id).await.unwrap();
     let mut writer = store
         .resume_upload(id, None, Algorithm::Sha256)
         .await
         .unwrap();
     writer.write(Bytes::copy_from_slice(content)).await.unwrap();
-    writer.finish().await.unwrap()
+    writer
 }
 
 async fn push(store: &Filesystem, content: &[u8]) -> StorageKey {
     let key = StorageKey::canonical(&sha256(content));
-    stage(store, upload(1), content).await;
-    store.commit_upload(upload(1), &key).await.unwrap();
+    let writer = stage(store, upload(1), content).await;
+    writer.commit(&key).await.unwrap();
     key
 }
 
@@ -108,14 +109,16 @@ async fn the_tree_is_as_drawn() {
     assert_eq!(tree(&root), ["holdfast/lock"]);
 
     let key = push(&store, b"abc").await;
-    stage(&store, upload(2), b"abc").await;
+    let writer = stage(&store, upload(2), b"abc").await;
+    let saved = writer.suspend().await.unwrap();
     let hex = sha256(b"abc").hex();
     let data = format!("docker/registry/v2/blobs/sha256/ba/{hex}/data");
     let staged = format!("holdfast/uploads/{}", upload(2));
     assert_eq!(tree(&root), [&data, "holdfast/lock", &staged]);
 
     let beside = StorageKey::incarnation(&sha256(b"abc"), [0xab; 16]);
-    store.commit_upload(upload(2), &beside).await.unwrap();
+    let again = store.resume_upload(upload(2), Some(saved), Algorithm::Sha256);
+    again.await.unwrap().commit(&beside).await.unwrap();
     let second = format!("{data}.{}", "ab".repeat(16));
     assert_eq!(tree(&root), [&data, &second, "holdfast/lock"]);
 
@@ -184,7 +187,8 @@ async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
     let after_loss: &[u8] = b"wr\0\0\0en";
     for restart in [false, true] {
         let store = Filesystem::open(root.path(), true).unwrap();
-        let saved = stage(&store, upload(1), b"written").await;
+        let writer = stage(&store, upload(1), b"written").await;
+        let saved = writer.suspend().await.unwrap();
         drop(store);
         // What a power loss may leave: the right length, and a hole.
         fs::write(root.path().join("holdfast/uploads").join(&name), after_loss).unwrap();
@@ -196,12 +200,12 @@ async fn a_recorded_hash_is_not_trusted_after_a_restart_of_the_machine() {
         for _ in 0..3 {
             let store = Filesystem::open(root.path(), true).unwrap();
             assert_eq!(store.staged_uploads().await.unwrap(), [upload(1)]);
-            let writer = store
+            let mut writer = store
                 .resume_upload(upload(1), Some(saved.clone()), Algorithm::Sha256)
                 .await
                 .unwrap();
-            let progress = writer.finish().await.unwrap();
-            assert_eq!(progress.hasher.finish(), sha256(expected));
+            let digest = writer.digest(Algorithm::Sha256).await.unwrap();
+            assert_eq!(digest, sha256(expected));
         }
         assert_eq!(
             root.path().join("holdfast/unverified").join(&name).exists(),
@@ -239,10 +243,8 @@ async fn a_cancelled_request_does_not_disturb_the_next() {
         .write(Bytes::copy_from_slice(&content[kept..]))
         .await
         .unwrap();
-    assert_eq!(
-        writer.finish().await.unwrap().hasher.finish(),
-        sha256(&content)
-    );
+    let digest = writer.digest(Algorithm::Sha256).await.unwrap();
+    assert_eq!(digest, sha256(&content));
 }
 
 #[tokio::test]
@@ -333,10 +335,6 @@ async fn a_directory_that_went_away_is_an_outage() {
                 .resume_upload(upload(1), None, Algorithm::Sha256)
                 .await
                 .map(drop),
-            store
-                .hash_upload(upload(1), Algorithm::Sha256)
-                .await
-                .map(drop),
         ];
         for outcome in outcomes {
             assert!(
@@ -360,8 +358,8 @@ async fn commits_and_deletions_of_one_digest_may_meet() {
         let store = Arc::clone(&store);
         tasks.spawn(async move {
             let key = StorageKey::incarnation(&digest, [number; 16]);
-            stage(&store, upload(number), b"abc").await;
-            store.commit_upload(upload(number), &key).await.unwrap();
+            let writer = stage(&store, upload(number), b"abc").await;
+            writer.commit(&key).await.unwrap();
             assert_eq!(store.size(&key).await.unwrap(), Some(3));
             store.delete(&[key]).await.unwrap();
         });

@@ -2,8 +2,10 @@
 //!
 //! The async side copies what arrives into a buffer; a full buffer goes with the file and the hash to
 //! a blocking thread, which writes and hashes it, while the next buffer fills. With both in hand the
-//! writer waits, and between buffers it holds no thread. A small upload is one job in all: create,
-//! write, hash, sync.
+//! writer waits, and between buffers it holds no thread.
+//!
+//! The last buffer is kept back until the upload's digest was asked for, so a small upload is one job
+//! in all: create, write, sync, rename; and one whose digest is false never reaches the disk.
 //!
 //! While a processor is left for it, a buffer is hashed on one thread and then written by another, so
 //! that an upload is as fast as the slower of the two. The hash then runs ahead of the file, and its
@@ -21,18 +23,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_model::Hasher;
+use holdfast_model::{Algorithm, Digest, Hasher};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::blocking::joined;
 use super::direct_io::StagingFile;
 use super::lease::Lease;
 use super::upload_buffers::UploadBuffer;
-use super::{Shared, staging, writeback};
-use crate::{Error, Progress, Result, UploadWriter};
+use super::{Shared, object, staging, writeback};
+use crate::{Error, Progress, Result, StorageKey, UploadWriter};
 
 /// How many cached bytes are gathered before the kernel is asked to start writing them to the disk.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
+/// The most bytes that are hashed without handing them to another thread, which would cost as much.
+const HASHED_INLINE_BYTES: usize = 128 * 1024;
 
 /// The one place from which a staging file is written. It moves into a job and back.
 pub(super) struct Lane {
@@ -154,6 +158,14 @@ struct Hashed {
     hasher: Hasher,
 }
 
+impl Hashed {
+    /// Adds the buffer to the hash of what comes before it.
+    fn new(buffer: UploadBuffer, mut hasher: Hasher) -> Hashed {
+        hasher.update(buffer.bytes());
+        Hashed { buffer, hasher }
+    }
+}
+
 /// Hashing ahead of the file.
 #[derive(Default)]
 struct Ahead {
@@ -234,7 +246,7 @@ impl Writer {
                 .start(|writer| writer.filling.take().map(|buffer| (buffer, None)))
                 .await;
         };
-        let mut hasher = match &self.ahead.done {
+        let hasher = match &self.ahead.done {
             Some(before) => before.hasher.clone(),
             None => {
                 self.settle().await?;
@@ -244,8 +256,7 @@ impl Writer {
         self.ahead.running = self.filling.take().map(|buffer| {
             spawn_blocking(move || {
                 let _processor = processor;
-                hasher.update(buffer.bytes());
-                Hashed { buffer, hasher }
+                Hashed::new(buffer, hasher)
             })
         });
         self.write_hashed().await
@@ -304,30 +315,37 @@ impl Writer {
         Ok(self.filling.is_some())
     }
 
-    /// Runs the last job: what is left in the buffer, and a sync if asked for.
-    async fn close(mut self, sync: bool) -> Result<Progress> {
-        self.drain().await?;
-        let Work::Idle(mut lane) = self.work else {
-            return Err(Error::unavailable(
+    /// Writes all but the last buffer, and hashes that one.
+    async fn hash_last(&mut self) -> Result<()> {
+        if let Some(last) = &self.filling {
+            let room = match last.bytes().len() {
+                ..=HASHED_INLINE_BYTES => None,
+                _ => Some(self.shared.writes.admit().await),
+            };
+            self.drain().await?;
+            let hasher = self.lane()?.progress.hasher.clone();
+            let last = self.filling.take().expect("nobody else takes it");
+            match room {
+                None => self.ahead.done = Some(Hashed::new(last, hasher)),
+                Some(room) => {
+                    self.ahead.running = Some(room.start(|| Hashed::new(last, hasher)));
+                }
+            }
+        }
+        self.finish_hashing().await?;
+        self.settle().await
+    }
+
+    /// The lane, for the last job.
+    fn into_lane(self) -> Result<Box<Lane>> {
+        match self.work {
+            Work::Idle(lane) => Ok(lane),
+            Work::Running(_) | Work::Lost => Err(Error::unavailable(
                 "continue",
                 "the upload",
                 "its last job was lost in a shutdown",
-            ));
-        };
-        if self.filling.is_none() && !sync {
-            return Ok(lane.progress);
+            )),
         }
-        let filling = self.filling;
-        let job = move || {
-            if let Some(buffer) = filling {
-                lane.append(buffer.bytes(), None)?;
-            }
-            if sync {
-                lane.sync()?;
-            }
-            Ok(lane.progress)
-        };
-        self.shared.writes.run(job).await
     }
 }
 
@@ -364,14 +382,55 @@ impl UploadWriter for Writer {
         }
     }
 
-    async fn suspend(self: Box<Self>) -> Result<Progress> {
-        self.close(false).await
+    async fn suspend(mut self: Box<Self>) -> Result<Progress> {
+        self.drain().await?;
+        let shared = Arc::clone(&self.shared);
+        let last = self.filling.take();
+        let mut lane = self.into_lane()?;
+        let Some(last) = last else {
+            return Ok(lane.progress);
+        };
+        let job = move || {
+            lane.append(last.bytes(), None)?;
+            Ok(lane.progress)
+        };
+        shared.writes.run(job).await
     }
 
-    async fn finish(self: Box<Self>) -> Result<Progress> {
+    async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest> {
         if self.failed {
             return Err(self.unusable());
         }
-        self.close(true).await
+        self.hash_last().await?;
+        let hasher = match &self.ahead.done {
+            Some(last) => &last.hasher,
+            None => &self.lane()?.progress.hasher,
+        };
+        if hasher.algorithm() == algorithm {
+            return Ok(hasher.clone().finish());
+        }
+        self.drain().await?;
+        let (shared, id) = (Arc::clone(&self.shared), self.lane()?.lease.id());
+        let job = move || staging::hash(&shared, id, algorithm);
+        self.shared.writes.run(job).await
+    }
+
+    async fn commit(mut self: Box<Self>, key: &StorageKey) -> Result<()> {
+        if self.failed {
+            return Err(self.unusable());
+        }
+        self.hash_last().await?;
+        let shared = Arc::clone(&self.shared);
+        let last = self.ahead.done.take();
+        let mut lane = self.into_lane()?;
+        let key = key.clone();
+        let job = move || {
+            if let Some(Hashed { buffer, hasher }) = last {
+                lane.append(buffer.bytes(), Some(hasher))?;
+            }
+            lane.sync()?;
+            object::commit(&lane.shared, &lane.lease, &lane.path, &key)
+        };
+        shared.writes.run(job).await
     }
 }

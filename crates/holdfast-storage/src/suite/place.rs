@@ -92,27 +92,26 @@ impl Place {
         progress
     }
 
-    pub(super) async fn finished(&self, id: UploadId, saved: Option<Progress>) -> Progress {
-        let writer = self.resumed(id, saved).await;
-        writer.finish().await.expect("the upload is finished")
-    }
-
-    pub(super) async fn commit(&self, id: UploadId, key: &StorageKey) {
-        self.store()
-            .commit_upload(id, key)
-            .await
-            .expect("a finished upload is committed");
+    /// Commits an upload; what its digest was.
+    pub(super) async fn commit(
+        &self,
+        id: UploadId,
+        saved: Option<Progress>,
+        key: &StorageKey,
+    ) -> Digest {
+        let mut writer = self.resumed(id, saved).await;
+        let digest = writer.digest(Algorithm::Sha256).await;
+        writer.commit(key).await.expect("an upload is committed");
+        digest.expect("the upload is hashed")
     }
 
     /// Uploads and commits `content` under its own digest.
     pub(super) async fn push(&mut self, content: &[u8]) -> StorageKey {
         let id = self.begun().await;
         let saved = self.append(id, None, content).await;
-        let progress = self.finished(id, Some(saved)).await;
-        let digest = progress.hasher.finish();
+        let key = StorageKey::canonical(&sha256(content));
+        let digest = self.commit(id, Some(saved), &key).await;
         assert_eq!(digest, sha256(content));
-        let key = StorageKey::canonical(&digest);
-        self.commit(id, &key).await;
         key
     }
 

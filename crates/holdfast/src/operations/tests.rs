@@ -106,11 +106,7 @@ async fn a_session_goes_on_where_the_store_failed() {
 #[tokio::test(start_paused = true)]
 async fn a_push_that_could_not_be_committed_can_be_made_again() {
     for fault in [Fault::Full, Fault::Unavailable, Fault::AnswerLost] {
-        let registry = registry(
-            Schedule::new(1).on_call(Operation::CommitUpload, 1, fault),
-            10,
-        )
-        .await;
+        let registry = registry(Schedule::new(1).on_call(Operation::Commit, 1, fault), 10).await;
         let (bytes, digest) = content(2, 50_000);
         let failed = registry
             .operations
@@ -172,9 +168,10 @@ async fn acknowledged_pushes_survive_any_fault() {
     for seed in 0..20 {
         let schedule = Schedule::new(seed)
             .one_in(Operation::Write, 9, Fault::Torn)
-            .one_in(Operation::Finish, 7, Fault::Unavailable)
+            .one_in(Operation::Digest, 7, Fault::Unavailable)
+            .one_in(Operation::Commit, 9, Fault::Unavailable)
             .one_in(Operation::ResumeUpload, 11, Fault::Unavailable)
-            .one_in(Operation::CommitUpload, 5, Fault::AnswerLost)
+            .one_in(Operation::Commit, 5, Fault::AnswerLost)
             .one_in(Operation::AbortUpload, 5, Fault::Unavailable)
             .one_in(Operation::Size, 6, Fault::Unavailable)
             .one_in(Operation::UncommitUpload, 3, Fault::Unavailable)
@@ -233,8 +230,8 @@ async fn a_session_without_bytes_outlives_what_the_store_knows_of_it() {
 #[tokio::test(start_paused = true)]
 async fn content_pushed_twice_at_once_is_stored_once() {
     let schedule = Schedule::new(1)
-        .one_in(Operation::Finish, 1, Fault::Delay(Duration::from_secs(1)))
-        .on_call(Operation::CommitUpload, 2, Fault::Unavailable);
+        .on_call(Operation::Commit, 1, Fault::Delay(Duration::from_secs(1)))
+        .on_call(Operation::Commit, 2, Fault::Unavailable);
     let registry = registry(schedule, 10).await;
     let (bytes, digest) = content(1, 100_000);
     let push = || {

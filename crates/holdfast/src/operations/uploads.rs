@@ -119,29 +119,14 @@ impl Operations {
             self.suspend(id, writer).await?;
             return Err(error);
         }
-        // Content that is stored already, and whole, need not be synced a second time.
-        let present = self.is_stored(&digest).await?;
-        let progress = if present {
-            writer.suspend().await?
-        } else {
-            writer.finish().await?
-        };
-        let size = progress.offset;
-        let actual = self.digest(id, progress, digest.algorithm()).await?;
+        let actual = writer.digest(digest.algorithm()).await?;
         if actual != digest {
+            drop(writer);
             self.discard(repository, id).await?;
             return Err(Error::DigestMismatch {
                 expected: digest,
                 actual,
             });
-        }
-        if present {
-            if self.link_stored(repository, id, &digest).await? {
-                return Ok(());
-            }
-            // It went away in between: sync our own bytes after all.
-            let upload = self.upload(repository, id).await?;
-            self.resume(id, &upload).await?.finish().await?;
         }
         // Of several who push the same content at once, the first stores it and the others find it. Only who
         // has that content may wait here, or anybody could keep its publishers waiting.
@@ -149,7 +134,7 @@ impl Operations {
         if self.is_stored(&digest).await? && self.link_stored(repository, id, &digest).await? {
             return Ok(());
         }
-        self.publish(repository, id, digest, size).await
+        self.publish(repository, id, digest, writer).await
     }
 
     /// Whether this content is stored, as far as its length tells, whoever pushed it.
@@ -347,19 +332,6 @@ impl Operations {
         Ok(progress.offset)
     }
 
-    async fn digest(
-        &self,
-        id: UploadId,
-        progress: Progress,
-        algorithm: Algorithm,
-    ) -> Result<Digest> {
-        if progress.hasher.algorithm() == algorithm {
-            Ok(progress.hasher.finish())
-        } else {
-            Ok(self.store.hash_upload(id, algorithm).await?)
-        }
-    }
-
     /// Row first: bytes without a row are swept at the next start, a row without bytes would be resumed.
     async fn discard(&self, repository: &RepositoryName, id: UploadId) -> Result<()> {
         if !self
@@ -380,14 +352,15 @@ impl Operations {
         }
     }
 
-    /// Gives synced and verified bytes their key, then makes them visible in the repository.
+    /// Gives verified bytes their key, durably, then makes them visible in the repository.
     async fn publish(
         &self,
         repository: &RepositoryName,
         id: UploadId,
         digest: Digest,
-        size: u64,
+        writer: Box<dyn UploadWriter>,
     ) -> Result<()> {
+        let size = writer.offset();
         let canonical = StorageKey::canonical(&digest);
         let key = if self
             .metadata
@@ -398,7 +371,7 @@ impl Operations {
         } else {
             StorageKey::incarnation(&digest, random::bytes())
         };
-        self.store.commit_upload(id, &key).await?;
+        writer.commit(&key).await?;
         let linked = self
             .metadata
             .link_blob(LinkBlob {
