@@ -30,6 +30,7 @@ mod migrations;
 mod operation;
 mod options;
 mod outbox;
+pub mod recovery;
 mod referrers;
 mod repositories;
 mod settings;
@@ -45,9 +46,10 @@ pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
 pub use integrity::{Affected, AffectedRepository};
 pub use manifests::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
-pub use metadata::{Counters, Metadata};
+pub use metadata::{Counters, Metadata, RedoState};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
 pub use referrers::{Referrer, Referrers};
+pub use sqlite::Pinned;
 pub use uploads::{ExpiredUpload, NewUpload, OpenUpload, Upload, UploadCreated};
 
 /// What every call answers.

@@ -10,7 +10,7 @@ use holdfast_model::Timestamp;
 use crate::cache::{Cache, Versions};
 use crate::operation::{Operation, Write};
 use crate::sqlite::Sqlite;
-use crate::{Options, Result};
+use crate::{Options, Pinned, Result};
 
 /// Every fact about the stored bytes. Clones share one database.
 ///
@@ -35,6 +35,17 @@ pub struct Counters {
     pub changes: u64,
     /// Changes that wait now.
     pub waiting: usize,
+}
+
+/// How the redo log is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RedoState {
+    /// The log in use; 0 when there is none.
+    pub number: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// A new snapshot is needed for snapshots and logs to hold everything again.
+    pub incomplete: bool,
 }
 
 impl Metadata {
@@ -65,6 +76,27 @@ impl Metadata {
             commits: totals.commits.load(Ordering::Relaxed),
             changes: totals.changes.load(Ordering::Relaxed),
             waiting: totals.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A view of the database as it is now, every change that was answered in it. `None` of one in memory.
+    pub fn pin(&self) -> Result<Option<Pinned>> {
+        self.0.engine.pin()
+    }
+
+    /// A view of the database for snapshot `number`, at the moment where redo log `number` begins. Numbers rise
+    /// by one.
+    pub async fn begin_snapshot(&self, number: u64) -> Result<Pinned> {
+        self.0.engine.snapshot(number).await
+    }
+
+    /// The redo log.
+    pub fn redo(&self) -> RedoState {
+        let totals = self.0.engine.redo();
+        RedoState {
+            number: totals.number.load(Ordering::Relaxed),
+            bytes: totals.bytes.load(Ordering::Relaxed),
+            incomplete: totals.incomplete.load(Ordering::Relaxed),
         }
     }
 

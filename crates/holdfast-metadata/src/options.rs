@@ -29,6 +29,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The lease of an unused link, and how long a deleted manifest is kept.
     pub grace: Duration,
+    /// The directory of the redo logs; none are kept without one. It must be there.
+    pub redo: Option<PathBuf>,
     /// Changes that may wait for the writer.
     pub queue_length: usize,
     /// Where the counter in new ids starts: chance, so that two processes hardly ever make the same.
@@ -42,6 +44,7 @@ impl Options {
             location,
             cache_bytes: DEFAULT_CACHE_BYTES,
             grace: DEFAULT_GRACE,
+            redo: None,
             queue_length: DEFAULT_QUEUE_LENGTH,
             id_seed,
         }

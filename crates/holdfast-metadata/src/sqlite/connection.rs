@@ -53,6 +53,8 @@ pub(super) fn open(path: &Path, mode: Mode) -> Result<Connection> {
                 ));
                 return Err(Error::Unavailable(Arc::new(reason)));
             }
+            // The writer copies the log back itself, once the redo log has what is in it.
+            pragma("wal_autocheckpoint", 0)?;
             pragma("journal_size_limit", LOG_LIMIT_BYTES)?;
             pragma("cache_size", -WRITER_CACHE_KIB)?;
         }
@@ -62,6 +64,14 @@ pub(super) fn open(path: &Path, mode: Mode) -> Result<Connection> {
         }
     }
     Ok(connection)
+}
+
+/// Makes a file for a database, which holds secrets: for this user's eyes only.
+pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).map(drop)
 }
 
 pub(super) fn open_memory() -> Result<Connection> {

@@ -4,6 +4,8 @@
 //! thread, so reads run inline on connections of their own and never wait for the writer (WAL).
 
 mod connection;
+mod pinned;
+pub(crate) mod redo;
 mod writer;
 
 #[cfg(test)]
@@ -11,7 +13,7 @@ mod tests;
 
 use std::cell::Cell;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
@@ -22,10 +24,13 @@ use rusqlite::Connection;
 use crate::cache::Versions;
 use crate::ids::Ids;
 use crate::operation::{Operation, Write};
-use crate::{Location, Options, Result, migrations};
+use crate::{Error, Location, Options, Result, migrations};
 
 pub(crate) use connection::failure;
 use connection::{Mode, SqliteTransaction, ready};
+pub use pinned::Pinned;
+use pinned::Pins;
+use redo::{Redo, RedoTotals, Start};
 pub(crate) use writer::Totals;
 use writer::Writer;
 
@@ -38,6 +43,9 @@ pub(crate) struct Sqlite {
     writer: Writer,
     readers: Readers,
     ids: Arc<Ids>,
+    file: Option<PathBuf>,
+    pins: Pins,
+    redo: Arc<RedoTotals>,
 }
 
 #[derive(Debug)]
@@ -51,10 +59,17 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Sqlite> {
         let ids = Arc::new(Ids::new(options.id_seed));
+        let (pins, totals) = (Pins::default(), Arc::<RedoTotals>::default());
+        let mut file = None;
+        let mut redo = None;
         let (writer, readers) = match &options.location {
             Location::File(path) => {
                 let mut writer = connection::open(path, Mode::Write)?;
                 migrations::migrate(&mut writer, now)?;
+                if let Some(directory) = &options.redo {
+                    redo = Some(open_redo(path, directory, &totals)?);
+                }
+                file = Some(path.clone());
                 (Arc::new(Mutex::new(writer)), open_readers(path)?)
             }
             Location::Memory => {
@@ -66,11 +81,21 @@ impl Sqlite {
                 (only.clone(), vec![only])
             }
         };
-        let writer = Writer::start(writer, ids.clone(), versions, options.queue_length)?;
+        let writer = Writer::start(
+            writer,
+            ids.clone(),
+            versions,
+            options.queue_length,
+            redo,
+            pins.clone(),
+        )?;
         Ok(Sqlite {
             writer,
             readers: Readers(readers),
             ids,
+            file,
+            pins,
+            redo: totals,
         })
     }
 
@@ -90,6 +115,23 @@ impl Sqlite {
         self.writer.send(change).map(drop)
     }
 
+    /// A view of the database as it is now; none of one in memory.
+    pub(crate) fn pin(&self) -> Result<Option<Pinned>> {
+        self.file
+            .as_deref()
+            .map(|file| self.pins.pin(file))
+            .transpose()
+    }
+
+    /// A view of the database where redo log `number` begins.
+    pub(crate) async fn snapshot(&self, number: u64) -> Result<Pinned> {
+        self.writer.snapshot(number).await
+    }
+
+    pub(crate) fn redo(&self) -> &RedoTotals {
+        &self.redo
+    }
+
     /// Ends the writer after everything accepted so far.
     pub(crate) async fn close(&self) -> Result<()> {
         self.writer.close().await
@@ -99,6 +141,19 @@ impl Sqlite {
     pub(crate) fn totals(&self) -> &Totals {
         self.writer.totals()
     }
+}
+
+fn open_redo(database: &Path, directory: &Path, totals: &Arc<RedoTotals>) -> Result<Redo> {
+    let opened = Redo::open(database.to_owned(), directory.to_owned(), totals.clone());
+    let (redo, start) = opened.map_err(|error| Error::Unavailable(Arc::new(error)))?;
+    match start {
+        Start::New | Start::Clean => {}
+        Start::Caught => tracing::info!("the redo log was brought up to the database"),
+        Start::Lost => {
+            tracing::warn!("the redo log does not fit the database; a snapshot begins another")
+        }
+    }
+    Ok(redo)
 }
 
 fn open_readers(path: &Path) -> Result<Vec<Arc<Mutex<Connection>>>> {

@@ -7,7 +7,8 @@
 //! A batch is as durable as its first change asks: behind a relaxed one, a durable change waits for
 //! the next batch, which syncs, and with it the log before it. So upload progress never pays for a sync.
 //!
-//! The log is copied back into the database by this thread, after the answers are out.
+//! The log is copied back into the database by this thread, after the answers are out. What a commit wrote goes
+//! into the redo log before them (`redo/`), where there is one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,6 +20,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::connection::{SqliteTransaction, failure, ready};
+use super::pinned::{Pinned, Pins};
+use super::redo::Redo;
 use crate::cache::Versions;
 use crate::ids::Ids;
 use crate::operation::{Durability, Outdated, Write};
@@ -44,6 +47,7 @@ pub(crate) struct Totals {
 
 enum Message {
     Change(Box<dyn Job>),
+    Snapshot(u64, oneshot::Sender<Result<Pinned>>),
     Close(oneshot::Sender<Result<()>>),
 }
 
@@ -114,6 +118,8 @@ impl Writer {
         ids: Arc<Ids>,
         versions: Arc<Versions>,
         queue_length: usize,
+        redo: Option<Redo>,
+        pins: Pins,
     ) -> Result<Writer> {
         let log_pages = Arc::new(AtomicUsize::new(0));
         watch_log(
@@ -131,6 +137,8 @@ impl Writer {
             synchronous: None,
             log_pages,
             checkpoint_at: CHECKPOINT_PAGES,
+            redo,
+            pins,
         };
         thread::Builder::new()
             .name("metadata-writer".to_owned())
@@ -173,6 +181,15 @@ impl Writer {
         }
     }
 
+    /// A view of the database between two batches, where redo log `number` begins.
+    pub(super) async fn snapshot(&self, number: u64) -> Result<Pinned> {
+        let (reply, answer) = oneshot::channel();
+        self.sender
+            .send(Message::Snapshot(number, reply))
+            .map_err(|_closed_before| Error::Closed)?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
     pub(super) fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -203,6 +220,8 @@ struct Worker {
     log_pages: Arc<AtomicUsize>,
     /// Log length at which it is copied back next.
     checkpoint_at: usize,
+    redo: Option<Redo>,
+    pins: Pins,
 }
 
 impl Worker {
@@ -214,15 +233,43 @@ impl Worker {
                     self.batch(&mut lock(), first);
                     self.copy_back_log(&mut lock());
                 }
+                Message::Snapshot(number, reply) => {
+                    let _ = reply.send(self.snapshot(number));
+                }
                 Message::Close(reply) => {
-                    let _ = reply.send(checkpoint(&lock(), "TRUNCATE"));
+                    let _ = reply.send(self.end(&lock()));
                     return;
                 }
             }
         }
-        if let Err(error) = checkpoint(&lock(), "TRUNCATE") {
+        if let Err(error) = self.end(&lock()) {
             tracing::warn!(%error, "the metadata log could not be copied back at the end");
         }
+    }
+
+    /// Copies the log back for good.
+    fn end(&mut self, connection: &Connection) -> Result<()> {
+        if let Some(redo) = &mut self.redo {
+            redo.sync();
+        }
+        let whole = checkpoint(connection, "TRUNCATE")?;
+        if let Some(redo) = self.redo.as_mut().filter(|_| whole) {
+            redo.close();
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, number: u64) -> Result<Pinned> {
+        let Some(redo) = &mut self.redo else {
+            return Err(Error::internal(
+                "a snapshot was asked of a database without a redo log",
+            ));
+        };
+        // Nothing is committed between the two: this is the thread that commits.
+        let pinned = self.pins.pin(redo.database())?;
+        redo.begin(number, self.log_pages.load(Ordering::Relaxed))
+            .map_err(|error| Error::Unavailable(Arc::new(error)))?;
+        Ok(pinned)
     }
 
     fn batch(&mut self, connection: &mut Connection, first: Box<dyn Job>) {
@@ -255,6 +302,10 @@ impl Worker {
             self.totals
                 .changes
                 .fetch_add(jobs.len() as u64, Ordering::Relaxed);
+        }
+        // Before anybody is answered. After a failed commit there is nothing new.
+        if let Some(redo) = self.redo.as_mut().filter(|_| outcome.is_ok()) {
+            redo.committed(self.log_pages.load(Ordering::Relaxed));
         }
         // After a failed commit too: raising a version is always safe.
         for job in &jobs {
@@ -320,11 +371,15 @@ impl Worker {
             return;
         }
         self.checkpoint_at = pages + CHECKPOINT_PAGES;
-        let mode = if pages < RESTART_PAGES {
+        // A snapshot under way is not waited for.
+        let mode = if pages < RESTART_PAGES || self.pins.any() {
             "PASSIVE"
         } else {
             "RESTART"
         };
+        if let Some(redo) = &mut self.redo {
+            redo.sync();
+        }
         if let Err(error) = checkpoint(connection, mode) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -342,13 +397,11 @@ fn execute(connection: &Connection, sql: &'static str) -> Result<()> {
         .map_err(failure)
 }
 
-/// Copies the log back into the database.
-fn checkpoint(connection: &Connection, mode: &'static str) -> Result<()> {
+/// Copies the log back into the database; whether nothing kept it from being copied to its end.
+fn checkpoint(connection: &Connection, mode: &'static str) -> Result<bool> {
     connection
-        .query_row(
-            &format!("PRAGMA wal_checkpoint({mode})"),
-            [],
-            |_busy_and_lengths| Ok(()),
-        )
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok(row.get::<_, i64>(0)? == 0)
+        })
         .map_err(failure)
 }

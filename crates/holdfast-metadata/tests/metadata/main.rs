@@ -7,4 +7,5 @@ mod fixture;
 mod invariants;
 mod model;
 mod race;
+mod recovery;
 mod suite;
