@@ -35,6 +35,7 @@ mod referrers;
 mod repositories;
 mod settings;
 mod sqlite;
+mod tag_history;
 mod tags;
 mod uploads;
 
@@ -45,11 +46,15 @@ pub use adoption::{
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
 pub use integrity::{Affected, AffectedRepository};
-pub use manifests::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
+pub use manifests::{
+    BlobReference, ChildReference, PutManifest, PutOutcome, Restore, RestoreTag, Restored,
+    StoredManifest, TrashedManifest,
+};
 pub use metadata::{Counters, Metadata, RedoState};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;
+pub use tag_history::{TagChange, TagReason};
 pub use uploads::{ExpiredUpload, NewUpload, OpenUpload, Upload, UploadCreated};
 
 /// What every call answers.

@@ -1,5 +1,5 @@
 //! The handle. What can be asked and changed stands with its subject: `blobs`, `manifests`, `tags`,
-//! `referrers`, `repositories`, `uploads`, `settings`.
+//! `tag_history`, `referrers`, `repositories`, `uploads`, `settings`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

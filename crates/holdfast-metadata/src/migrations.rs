@@ -39,6 +39,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "adoption",
         sql: include_str!("../schema/0003_adoption.sql"),
     },
+    Migration {
+        version: 4,
+        name: "trash_missing",
+        sql: include_str!("../schema/0004_trash_missing.sql"),
+    },
 ];
 
 const SCHEMA_VERSIONS: &str = "

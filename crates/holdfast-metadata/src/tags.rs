@@ -1,9 +1,10 @@
-//! Tags and their history.
+//! Tags: names that point at manifests.
 
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::repositories::{self, Population};
+use crate::tag_history::{Change, TagReason, record};
 use crate::{Metadata, Result};
 
 pub(crate) const TAGS_PAGE: &str =
@@ -87,15 +88,7 @@ impl Operation for Delete {
             params![repo_id, self.tag.as_str()],
         )
         .await?;
-        record(
-            tx,
-            repo_id,
-            &self.tag,
-            Change::Deleted { old },
-            None,
-            self.now,
-        )
-        .await?;
+        record(tx, repo_id, &self.tag, Change::deleted(old), None, self.now).await?;
         Ok(true)
     }
 }
@@ -108,23 +101,16 @@ impl Write for Delete {
     }
 }
 
-/// What happened to a tag.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    Pushed { old: Option<Digest>, new: Digest },
-    Deleted { old: Digest },
-    Imported { old: Option<Digest>, new: Digest },
-}
-
-/// Points a tag at a manifest, given by id and digest.
+/// Points a tag at a manifest, given by id and digest; what it pointed at before.
 pub(crate) async fn point<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
     tag: &Tag,
     (manifest_id, new): (i64, Digest),
+    reason: TagReason,
     actor: Option<i64>,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Option<Digest>> {
     let old = target(tx, repo_id, tag).await?;
     tx.execute(
         "INSERT INTO tags (repo_id, name, manifest_id, created_at, updated_at, updated_by)
@@ -135,9 +121,14 @@ pub(crate) async fn point<T: Transaction>(
     )
     .await?;
     if old != Some(new) {
-        record(tx, repo_id, tag, Change::Pushed { old, new }, actor, now).await?;
+        let change = Change {
+            old,
+            new: Some(new),
+            reason,
+        };
+        record(tx, repo_id, tag, change, actor, now).await?;
     }
-    Ok(())
+    Ok(old)
 }
 
 /// The digest a tag points at; the tag stays locked.
@@ -148,28 +139,4 @@ async fn target<T: Transaction>(tx: &mut T, repo_id: i64, tag: &Tag) -> Result<O
         Some(mut row) => Ok(Some(row.digest()?)),
         None => Ok(None),
     }
-}
-
-/// Writes a line of a tag's history.
-pub(crate) async fn record<T: Transaction>(
-    tx: &mut T,
-    repo_id: i64,
-    tag: &Tag,
-    change: Change,
-    actor: Option<i64>,
-    now: Timestamp,
-) -> Result<()> {
-    let (old, new, reason) = match change {
-        Change::Pushed { old, new } => (old, Some(new), 0_i64),
-        Change::Deleted { old } => (Some(old), None, 1_i64),
-        Change::Imported { old, new } => (old, Some(new), 3_i64),
-    };
-    let id = tx.new_id(now);
-    tx.execute(
-        "INSERT INTO tag_history (id, repo_id, name, old_digest, new_digest, actor_id, reason, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![id, repo_id, tag.as_str(), old, new, actor, reason, now],
-    )
-    .await?;
-    Ok(())
 }

@@ -4,7 +4,7 @@ use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use super::repositories::is_waiting;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
-use crate::tags::{Change, record};
+use crate::tag_history::{Change, TagReason, record};
 use crate::{Metadata, Result, repositories};
 
 /// A tag of the tree.
@@ -88,7 +88,11 @@ impl Operation for AdoptTag {
         };
         let mut before = old;
         for &(new, at) in past.iter().chain(&[(self.digest, self.at)]) {
-            let change = Change::Imported { old: before, new };
+            let change = Change {
+                old: before,
+                new: Some(new),
+                reason: TagReason::Import,
+            };
             record(tx, repo_id, &self.tag, change, None, at).await?;
             before = Some(new);
         }

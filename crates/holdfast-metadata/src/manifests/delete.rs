@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
+use super::trash;
 use crate::gc_queues::{queue_children_of, queue_links_of, queue_referrers_of};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
-use crate::tags::{Change, record};
+use crate::tag_history::{Change, record};
 use crate::{Result, repositories};
 
 pub(super) struct Delete {
@@ -34,14 +35,7 @@ impl Operation for Delete {
         queue_links_of(tx, repo_id, id, self.now).await?;
         queue_children_of(tx, repo_id, id, later).await?;
         queue_referrers_of(tx, repo_id, self.digest, later).await?;
-        tx.execute(
-            "INSERT INTO manifest_trash (repo_id, digest, media_type, deleted_at, purge_at, payload)
-             SELECT repo_id, digest, media_type, CAST(?3 AS BIGINT), CAST(?4 AS BIGINT), payload FROM manifests
-             WHERE repo_id = ?1 AND id = ?2
-             ON CONFLICT (repo_id, digest) DO UPDATE SET deleted_at = excluded.deleted_at, purge_at = excluded.purge_at",
-            params![repo_id, id, self.now, later],
-        )
-        .await?;
+        trash::keep(tx, repo_id, id, self.now, later).await?;
         tx.execute(
             "DELETE FROM manifests WHERE repo_id = ?1 AND id = ?2",
             params![repo_id, id],
@@ -79,15 +73,8 @@ impl Delete {
         )
         .await?;
         for tag in &tags {
-            record(
-                tx,
-                repo_id,
-                tag,
-                Change::Deleted { old: self.digest },
-                None,
-                self.now,
-            )
-            .await?;
+            let change = Change::deleted(self.digest);
+            record(tx, repo_id, tag, change, None, self.now).await?;
         }
         Ok(tags)
     }

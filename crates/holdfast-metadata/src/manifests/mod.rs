@@ -6,6 +6,8 @@
 mod delete;
 mod find;
 mod put;
+mod restore;
+mod trash;
 
 use std::sync::Arc;
 
@@ -19,6 +21,10 @@ pub(crate) use put::Put;
 
 #[cfg(test)]
 pub(crate) use find::{BY_DIGEST, BY_TAG};
+pub use restore::{Restore, RestoreTag, Restored};
+pub use trash::TrashedManifest;
+#[cfg(test)]
+pub(crate) use trash::{FIND_TRASHED, TRASH_PAGE};
 
 /// A manifest to store.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use super::{ChildReference, PutManifest, PutOutcome};
 use crate::blobs::state::DAMAGED;
 use crate::gc_queues::{Reason, queue_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::tag_history::TagReason;
 use crate::{Result, repositories, tags};
 
 pub(crate) struct Put {
@@ -22,11 +23,11 @@ pub(crate) struct Put {
 
 /// What the repository has of all the manifest names.
 #[derive(Default)]
-struct Present {
-    linked: HashSet<Digest>,
+pub(super) struct Present {
+    pub(super) linked: HashSet<Digest>,
     /// Those of them whose bytes are missing or wrong.
     damaged: HashSet<Digest>,
-    manifests: HashSet<Digest>,
+    pub(super) manifests: HashSet<Digest>,
 }
 
 impl Operation for Put {
@@ -52,9 +53,7 @@ impl Operation for Put {
             Some(repo_id) => repo_id,
             None => repositories::id_or_new(tx, &manifest.repository, manifest.now).await?,
         };
-        let id = self.insert(tx, repo_id).await?;
-        self.insert_references(tx, repo_id, id, &present).await?;
-        repositories::mark_populated(tx, repo_id).await?;
+        let id = self.store(tx, repo_id, &present).await?;
         self.point_tags(tx, repo_id, id).await?;
         Ok(PutOutcome::Stored { created: true })
     }
@@ -73,7 +72,24 @@ impl Write for Put {
 }
 
 impl Put {
-    async fn look_around<T: Transaction>(&self, tx: &mut T, repo_id: i64) -> Result<Present> {
+    /// Stores the manifest with what it names, of which `present` is there; its id.
+    pub(super) async fn store<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+        present: &Present,
+    ) -> Result<i64> {
+        let id = self.insert(tx, repo_id).await?;
+        self.insert_references(tx, repo_id, id, present).await?;
+        repositories::mark_populated(tx, repo_id).await?;
+        Ok(id)
+    }
+
+    pub(super) async fn look_around<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+    ) -> Result<Present> {
         let link = "SELECT b.state FROM repo_blobs l JOIN blobs b ON b.digest = l.digest
                     WHERE l.repo_id = ?1 AND l.digest = ?2";
         let mut present = Present::default();
@@ -250,6 +266,7 @@ impl Put {
                 repo_id,
                 tag,
                 (manifest_id, manifest.digest),
+                TagReason::Push,
                 manifest.pushed_by,
                 manifest.now,
             )
@@ -278,7 +295,8 @@ impl Present {
     }
 }
 
-async fn find_manifest<T: Transaction>(
+/// The id of a manifest.
+pub(super) async fn find_manifest<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
     digest: Digest,

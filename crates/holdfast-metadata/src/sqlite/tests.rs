@@ -14,7 +14,7 @@ use crate::cache::Versions;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{
     Error, Location, Options, Result, adoption, blobs, integrity, manifests, referrers,
-    repositories, settings, tags, uploads,
+    repositories, settings, tag_history, tags, uploads,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1);
@@ -393,6 +393,21 @@ fn reads_cost_the_same_however_much_there_is() {
             "(repo_id=? AND digest=?)",
         ),
         ("tags page", tags::TAGS_PAGE, "(repo_id=? AND name>?)"),
+        (
+            "tag history",
+            tag_history::HISTORY_PAGE,
+            "tag_history_tag (repo_id=? AND name=? AND id<?)",
+        ),
+        (
+            "trash page",
+            manifests::TRASH_PAGE,
+            "(repo_id=? AND digest>?)",
+        ),
+        (
+            "deleted manifest",
+            manifests::FIND_TRASHED,
+            "(repo_id=? AND digest=?)",
+        ),
         (
             "referrers",
             referrers::REFERRERS_PAGE,

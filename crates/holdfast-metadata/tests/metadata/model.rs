@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_metadata::{Linked, PutOutcome, Unlinked};
+use holdfast_metadata::{Linked, PutManifest, PutOutcome, Restore, Restored, Unlinked};
 use holdfast_model::Digest;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -53,6 +53,10 @@ enum Step {
         repository: &'static str,
         tag: &'static str,
     },
+    Restore {
+        repository: &'static str,
+        number: u64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -67,6 +71,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (repository(), MANIFESTS, tags).prop_map(|(repository, number, tags)| Step::Put { repository, number, tags }),
         2 => (repository(), MANIFESTS).prop_map(|(repository, number)| Step::DeleteManifest { repository, number }),
         1 => (repository(), select(TAGS.to_vec())).prop_map(|(repository, tag)| Step::DeleteTag { repository, tag }),
+        2 => (repository(), MANIFESTS).prop_map(|(repository, number)| Step::Restore { repository, number }),
     ];
     proptest::collection::vec(step, 1..40)
 }
@@ -83,6 +88,16 @@ fn names(number: u64) -> [Vec<u64>; 4] {
     }
 }
 
+/// Everything a manifest of this number names, and whether as a child.
+fn all_names(number: u64) -> impl Iterator<Item = (u64, bool)> {
+    let [blobs, optional_blobs, children, optional_children] = names(number);
+    let blobs = blobs.into_iter().chain(optional_blobs);
+    let children = children.into_iter().chain(optional_children);
+    blobs
+        .map(|number| (number, false))
+        .chain(children.map(|number| (number, true)))
+}
+
 fn subject(number: u64) -> Option<u64> {
     matches!(number, 4 | 7).then_some(2)
 }
@@ -94,6 +109,8 @@ struct Repository {
     /// Blobs each manifest keeps.
     keeps: BTreeMap<u64, BTreeSet<u64>>,
     tags: BTreeMap<&'static str, u64>,
+    /// Deleted manifests, with what they named and the repository did not have then.
+    trash: BTreeMap<u64, BTreeSet<u64>>,
     had_manifests: bool,
 }
 
@@ -106,6 +123,22 @@ impl Repository {
                 self.keeps.entry(number).or_default().insert(blob);
             }
         }
+    }
+}
+
+impl Repository {
+    /// Stores a manifest, whatever it names is there.
+    fn store(&mut self, number: u64, waiting: &mut BTreeSet<(u64, u64)>) {
+        for (named, is_child) in all_names(number) {
+            if self.blobs.contains(&named) {
+                self.keeps.entry(number).or_default().insert(named);
+            } else if !(is_child && self.manifests.contains(&named)) {
+                waiting.insert((number, named));
+            }
+        }
+        self.manifests.insert(number);
+        self.trash.remove(&number);
+        self.had_manifests = true;
     }
 }
 
@@ -126,7 +159,7 @@ impl Model {
         let damaged = &self.damaged;
         let created = !state.manifests.contains(&number);
         if created {
-            let [blobs, optional_blobs, children, optional_children] = names(number);
+            let [blobs, _, children, _] = names(number);
             let has_blob = |blob: &u64| state.blobs.contains(blob) && !damaged.contains(blob);
             let has_child = |child: &u64| has_blob(child) || state.manifests.contains(child);
             let distinct = |numbers: Vec<u64>| {
@@ -155,27 +188,72 @@ impl Model {
                     manifests: missing_children,
                 };
             }
-            for named in blobs
-                .iter()
-                .chain(&optional_blobs)
-                .chain(&children)
-                .chain(&optional_children)
-            {
-                let is_child = children.contains(named) || optional_children.contains(named);
-                if state.blobs.contains(named) {
-                    state.keeps.entry(number).or_default().insert(*named);
-                } else if !(is_child && state.manifests.contains(named)) {
-                    waiting.insert((number, *named));
-                }
-            }
-            state.manifests.insert(number);
-            state.had_manifests = true;
+            state.store(number, waiting);
         }
         for tag in tags {
             state.tags.insert(tag, number);
         }
         PutOutcome::Stored { created }
     }
+
+    fn restore(&mut self, repository: &'static str, number: u64) -> Restored {
+        let state = self.repositories.entry(repository).or_default();
+        let waiting = self.waiting.entry(repository).or_default();
+        let done = |manifests| Restored::Done {
+            manifests,
+            old: None,
+        };
+        if state.manifests.contains(&number) {
+            return done(vec![]);
+        }
+        let Some(missed) = state.trash.get(&number).cloned() else {
+            return Restored::Changed;
+        };
+        let (mut gone, mut unlinked) = ([BTreeSet::new(), BTreeSet::new()], BTreeSet::new());
+        for (named, is_child) in all_names(number) {
+            let there =
+                state.blobs.contains(&named) || is_child && state.manifests.contains(&named);
+            if there || missed.contains(&named) {
+                continue;
+            }
+            if self.keys.contains_key(&named) && !self.damaged.contains(&named) {
+                unlinked.insert(named);
+            } else {
+                gone[usize::from(is_child)].insert(digest(named));
+            }
+        }
+        if gone.iter().any(|gone| !gone.is_empty()) {
+            let [blobs, manifests] = gone.map(|gone| gone.into_iter().collect());
+            return Restored::Gone { blobs, manifests };
+        }
+        for blob in unlinked {
+            state.link(blob, waiting);
+        }
+        state.store(number, waiting);
+        done(vec![digest(number)])
+    }
+}
+
+/// A manifest with all it names.
+fn whole(repository: &str, number: u64) -> PutManifest {
+    let [blobs, optional_blobs, children, optional_children] = names(number);
+    let mut new = manifest(repository, number);
+    new.subject = subject(number).map(digest);
+    for (numbers, required) in [(blobs, true), (optional_blobs, false)] {
+        new.blobs.extend(numbers.into_iter().map(|number| {
+            let mut reference = layer(digest(number));
+            reference.required = required;
+            reference
+        }));
+    }
+    for (numbers, required) in [(children, true), (optional_children, false)] {
+        new.children.extend(numbers.into_iter().map(|number| {
+            let mut reference = child(digest(number));
+            reference.required = required;
+            reference
+        }));
+    }
+    new
 }
 
 async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
@@ -275,23 +353,7 @@ async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
             number,
             tags,
         } => {
-            let [blobs, optional_blobs, children, optional_children] = names(*number);
-            let mut new = tagged(manifest(repository, *number), tags);
-            new.subject = subject(*number).map(digest);
-            for (numbers, required) in [(blobs, true), (optional_blobs, false)] {
-                new.blobs.extend(numbers.into_iter().map(|number| {
-                    let mut reference = layer(digest(number));
-                    reference.required = required;
-                    reference
-                }));
-            }
-            for (numbers, required) in [(children, true), (optional_children, false)] {
-                new.children.extend(numbers.into_iter().map(|number| {
-                    let mut reference = child(digest(number));
-                    reference.required = required;
-                    reference
-                }));
-            }
+            let new = tagged(whole(repository, *number), tags);
             let outcome = db.metadata.put_manifest(new).await.unwrap();
             assert_eq!(outcome, model.put(repository, *number, tags));
         }
@@ -311,6 +373,14 @@ async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
                 tags.collect::<Vec<_>>()
             });
             assert_eq!(deleted, wanted);
+            if wanted.is_some() {
+                let missed = all_names(*number).filter(|(named, is_child)| {
+                    let as_child = *is_child && state.manifests.contains(named);
+                    !state.blobs.contains(named) && !as_child
+                });
+                let missed = missed.map(|(named, _)| named).collect();
+                state.trash.insert(*number, missed);
+            }
             state.tags.retain(|_, target| target != number);
             state.keeps.remove(number);
             model
@@ -330,6 +400,15 @@ async fn apply(db: &Database, model: &mut Model, step: &Step, count: usize) {
                 .unwrap();
             let state = model.repositories.entry(repository).or_default();
             assert_eq!(deleted, state.tags.remove(tag_name).is_some());
+        }
+        Step::Restore { repository, number } => {
+            let restored = db.metadata.restore(Restore {
+                repository: name(repository),
+                manifests: vec![whole(repository, *number)],
+                tag: None,
+                now: NOW,
+            });
+            assert_eq!(restored.await.unwrap(), model.restore(repository, *number));
         }
     }
 }

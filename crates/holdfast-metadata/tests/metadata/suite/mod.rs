@@ -5,6 +5,7 @@ mod blobs;
 mod database;
 mod listings;
 mod manifests;
+mod undo;
 mod uploads;
 
 /// Makes a test of each behaviour for each engine.
