@@ -70,6 +70,8 @@ pub(crate) struct App {
     pub http: HttpSettings,
     /// Write an access line for each request.
     pub access_lines: bool,
+    /// Count requests.
+    pub metrics: bool,
     /// Proof of upload sessions.
     pub upload_states: UploadStates,
     /// Writes under way; a stop waits for them.
@@ -130,6 +132,7 @@ impl App {
             health: Arc::default(),
             http: http_settings(config),
             access_lines: config.log.access_log,
+            metrics: config.http.metrics.is_some(),
             upload_states: UploadStates::new(secret.as_bytes()),
             writes: TaskTracker::new(),
             draining: AtomicBool::new(false),

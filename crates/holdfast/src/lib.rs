@@ -17,6 +17,7 @@ pub mod http;
 mod jobs;
 mod limits;
 mod log;
+mod metrics;
 mod operations;
 mod outbound;
 mod random;

@@ -16,7 +16,7 @@ const PATHS: [&str; 5] = [
 ];
 
 /// An address that was free a moment ago.
-fn free_address() -> String {
+pub(super) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("the address of a listener");
     address.to_string()

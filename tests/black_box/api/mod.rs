@@ -12,6 +12,7 @@ mod lists;
 mod manifest_push;
 mod manifest_references;
 mod manifests;
+mod metrics;
 mod modes;
 mod mounts;
 mod names;

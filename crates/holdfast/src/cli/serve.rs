@@ -84,7 +84,13 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
         let listener = Listener::tcp(address).await?;
         let place = listener.describe();
         tracing::info!("debug server listening {place}");
-        tokio::spawn(serve_debug(listener, Arc::clone(&app.health), stop.clone()));
+        let metrics = config.http.metrics.clone();
+        tokio::spawn(serve_debug(
+            listener,
+            Arc::clone(&app),
+            metrics,
+            stop.clone(),
+        ));
     }
     listen_to_commands(&app, &config, &stop);
     banner(&config, &listener);

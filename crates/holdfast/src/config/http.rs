@@ -37,6 +37,8 @@ pub struct Http {
     pub h2c: bool,
     /// Where the debug server listens; `None` means there is none.
     pub debug: Option<Address>,
+    /// Where metrics stand on the debug server; `None` means nowhere.
+    pub metrics: Option<String>,
     /// Time in which a request's headers must arrive; zero means no limit.
     pub header_timeout: Duration,
     /// Longest pause within a request body or an answer; zero means no limit.
@@ -92,6 +94,7 @@ impl Http {
             tls: Tls::read(&http.section("tls")),
             http2: !http.section("http2").flag("disabled"),
             h2c: http.section("h2c").flag("enabled"),
+            metrics: read_metrics(&http.section("debug")),
             debug,
             header_timeout: http.duration("headertimeout").unwrap_or_default(),
             idle_timeout: http.duration("idletimeout").unwrap_or_default(),
@@ -100,6 +103,24 @@ impl Http {
             send_buffer: http.count("sendbuffer"),
         }
     }
+}
+
+/// The path of the metrics, when they are on and there is a server for them.
+fn read_metrics(debug: &Section<'_>) -> Option<String> {
+    let prometheus = debug.section("prometheus");
+    let path = prometheus.text("path").unwrap_or_default();
+    if !prometheus.flag("enabled") {
+        return None;
+    }
+    if !path.starts_with('/') || path == "/debug/health" {
+        let text = format!("expected a path of its own such as /metrics, found {path:?}");
+        prometheus.refuse("path", text);
+    }
+    if !debug.has("addr") {
+        prometheus.warn("enabled", "has no effect without http.debug.addr");
+        return None;
+    }
+    Some(path)
 }
 
 fn read_listen(http: &Section<'_>) -> Listen {

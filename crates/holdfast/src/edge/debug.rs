@@ -1,4 +1,4 @@
-//! The debug server of `http.debug.addr`: `GET /debug/health` and nothing else yet.
+//! The debug server of `http.debug.addr`: `GET /debug/health`, and metrics where the configuration wants them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,23 +12,30 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 
 use super::{Incoming, Listener, until};
-use crate::health::Health;
+use crate::app::App;
 use crate::http::body::Body;
+use crate::metrics;
 
 /// Longest time for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop`.
-pub(crate) async fn serve(listener: Listener, health: Arc<Health>, stop: CancellationToken) {
+/// Serves until `stop`; metrics under the given path.
+pub(crate) async fn serve(
+    listener: Listener,
+    app: Arc<App>,
+    metrics_path: Option<String>,
+    stop: CancellationToken,
+) {
+    let metrics_path: Option<Arc<str>> = metrics_path.map(Arc::from);
     while let Some(accepted) = until(&stop, listener.accept()).await {
         let Ok(Incoming::Tcp(stream, _)) = accepted else {
             continue;
         };
-        let health = Arc::clone(&health);
+        let (app, metrics_path) = (Arc::clone(&app), metrics_path.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let answer = answer(&health, &request);
-                async move { Ok::<_, Infallible>(answer) }
+                let (app, metrics_path) = (Arc::clone(&app), metrics_path.clone());
+                async move { Ok::<_, Infallible>(answer(&app, metrics_path.as_deref(), &request).await) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
@@ -42,20 +49,34 @@ pub(crate) async fn serve(listener: Listener, health: Arc<Health>, stop: Cancell
     }
 }
 
-fn answer<B>(health: &Health, request: &Request<B>) -> Response<Body> {
-    if request.method() != Method::GET || request.uri().path() != "/debug/health" {
-        let mut response = Response::new(Body::full(Bytes::from_static(b"404 page not found\n")));
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return response;
+async fn answer<B>(app: &App, metrics_path: Option<&str>, request: &Request<B>) -> Response<Body> {
+    let path = request.uri().path();
+    if request.method() == Method::GET && path == "/debug/health" {
+        return health(app);
     }
-    let failures = health.failures();
+    if request.method() == Method::GET && metrics_path == Some(path) {
+        let text = metrics::render(app).await;
+        return typed(metrics::CONTENT_TYPE, text);
+    }
+    let mut response = Response::new(Body::full(Bytes::from_static(b"404 page not found\n")));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+fn health(app: &App) -> Response<Body> {
+    let failures = app.health.failures();
     let body = serde_json::to_string(&failures).unwrap_or_default();
-    let mut response = Response::new(Body::full(Bytes::from(body)));
+    let mut response = typed("application/json", body);
     if !failures.is_empty() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response
+}
+
+fn typed(content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(Bytes::from(body)));
+    response
         .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

@@ -6,6 +6,7 @@
 use holdfast_model::{Algorithm, Digest, Reference, RepositoryName, Tag, UploadId};
 
 use crate::access::Permission;
+use crate::metrics::requests::Handler;
 
 /// One thing a client may ask of the `/v2/` API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl Action {
         }
     }
 
-    /// A short name for logs and metrics.
+    /// A short name for logs.
     pub fn name(&self) -> &'static str {
         use Action::*;
         match self {
@@ -129,6 +130,23 @@ impl Action {
             AppendChunk(..) => "append_chunk",
             FinishUpload(..) => "finish_upload",
             CancelUpload(..) => "cancel_upload",
+        }
+    }
+
+    /// What it is about, for metrics.
+    pub(crate) fn handler(&self) -> Handler {
+        use Action::*;
+        match self {
+            Base => Handler::Base,
+            Catalog(_) => Handler::Catalog,
+            ListTags(..) => Handler::Tags,
+            ListReferrers { .. } => Handler::Referrers,
+            PullManifest(..) | PushManifest { .. } | DeleteManifest(..) => Handler::Manifest,
+            PullBlob(..) | DeleteBlob(..) => Handler::Blob,
+            StartUpload(..) | PushBlob(..) | MountBlob { .. } => Handler::BlobUpload,
+            UploadStatus(..) | AppendChunk(..) | FinishUpload(..) | CancelUpload(..) => {
+                Handler::BlobUploadChunk
+            }
         }
     }
 

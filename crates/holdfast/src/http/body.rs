@@ -16,6 +16,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::outlet::{MARKER_BYTES_MAX, Outlet};
+use crate::metrics::requests::Watch;
 
 /// Least bytes that are worth a call to send them; fewer are read and written with the head.
 const SENT_BYTES_MIN: u64 = 64 * 1024;
@@ -58,6 +59,8 @@ pub(crate) struct BlobBody {
     chunk: usize,
     reading: Option<Read>,
     outlet: Option<Arc<Outlet>>,
+    /// The request, which ends with this body.
+    watch: Option<Watch>,
 }
 
 impl Body {
@@ -81,6 +84,7 @@ impl Body {
             chunk,
             reading: None,
             outlet: None,
+            watch: None,
         })
     }
 
@@ -95,6 +99,13 @@ impl Body {
             body.outlet = Some(Arc::clone(outlet));
         }
         self
+    }
+
+    /// Ends the request when the last of the body went, or its client.
+    pub(super) fn watched(&mut self, watch: Option<Watch>) {
+        if let Body::Blob(body) = self {
+            body.watch = watch;
+        }
     }
 
     /// Bytes still to come, where that is known.

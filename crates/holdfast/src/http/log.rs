@@ -10,6 +10,7 @@ use tracing::Level;
 use super::body::Body;
 use super::{Peer, origin, text};
 use crate::log::{self, now};
+use crate::metrics::requests::Watch;
 
 /// What is known of a request beside its answer.
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) error: Option<&'static str>,
     /// Its detail, as JSON.
     pub(super) detail: Option<String>,
+    /// The request as it is counted.
+    pub(super) watch: Option<Watch>,
 }
 
 /// One answered request.

@@ -30,6 +30,7 @@ use percent_encoding::{AsciiSet, CONTROLS};
 
 use crate::access::{Denial, Permission, TOKEN_LIFETIME};
 use crate::app::App;
+use crate::metrics::requests::Watch;
 use crate::{clock, operations, random};
 use body::Body;
 use error::Error;
@@ -85,7 +86,10 @@ pub(crate) async fn answer(
         return answer;
     }
     let id = RequestId::new();
-    let mut outcome = log::Outcome::default();
+    let mut outcome = log::Outcome {
+        watch: app.metrics.then(|| Watch::new(started, &parts.method)),
+        ..log::Outcome::default()
+    };
     let mut response = match respond(&app, peer, &parts, incoming, &mut outcome).await {
         Ok(response) => response,
         Err(error) => {
@@ -95,6 +99,10 @@ pub(crate) async fn answer(
             error.into_response()
         }
     };
+    if let Some(mut watch) = outcome.watch.take() {
+        count(&app, &parts, &mut watch, response.status());
+        response.body_mut().watched(Some(watch));
+    }
     let length = response.body().length();
     finish(&app, &parts, &id, &mut response);
     log::request(&log::Line {
@@ -108,6 +116,17 @@ pub(crate) async fn answer(
         access_line: app.access_lines,
     });
     response
+}
+
+/// Notes the answer. What a request is about that was refused early is read from its path.
+fn count(app: &App, parts: &Parts, watch: &mut Watch, status: StatusCode) {
+    if !watch.has_begun()
+        && let Some(api) = app.http.api_path(parts.uri.path())
+        && let Some(handler) = router::handler(api)
+    {
+        watch.begin(handler);
+    }
+    watch.answer(status);
 }
 
 /// What every answer has, whatever it says.
@@ -196,6 +215,9 @@ async fn respond(
         }
     };
     outcome.action = Some(action.name());
+    if let Some(watch) = &mut outcome.watch {
+        watch.begin(action.handler());
+    }
     let permission = action.permission();
     app.access
         .authorize(&caller, permission)

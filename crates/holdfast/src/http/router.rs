@@ -26,6 +26,7 @@ use hyper::Method;
 use percent_encoding::percent_decode_str;
 
 use super::action::{Action, Page, Session};
+use crate::metrics::requests::Handler;
 
 /// Longest path, and longest query, in bytes, before decoding. A hundred tags fit into a query.
 pub const MAX_TARGET_BYTES: usize = 32 * 1024;
@@ -92,6 +93,21 @@ impl Route<'_> {
 pub fn methods(path: &str) -> Option<&'static str> {
     let path = decode(path).ok()?;
     Some(route(&path).ok()?.methods())
+}
+
+/// What a path is about, for metrics; `None` when no route looks like it.
+pub(crate) fn handler(path: &str) -> Option<Handler> {
+    let path = decode(path).ok()?;
+    Some(match route(&path).ok()? {
+        Route::Base => Handler::Base,
+        Route::Catalog => Handler::Catalog,
+        Route::Tags(_) => Handler::Tags,
+        Route::Referrers(..) => Handler::Referrers,
+        Route::Manifest(..) => Handler::Manifest,
+        Route::Uploads(_) => Handler::BlobUpload,
+        Route::Upload(..) => Handler::BlobUploadChunk,
+        Route::Blob(..) => Handler::Blob,
+    })
 }
 
 /// Reads a request. `path` begins with `/v2`; both texts are as they came, percent-encoded.

@@ -41,7 +41,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("http.http2.disabled", Flag, "false", "Offers HTTP/1.1 only."),
     key("http.h2c.enabled", Flag, "false", "Accepts HTTP/2 without TLS."),
     key("http.debug.addr", Text, "", "Address of a second, plain HTTP server for health and debugging; keep it private."),
-    key("http.debug.prometheus", Section, "", "Metrics for Prometheus.").not_yet(),
-    key("http.debug.prometheus.enabled", Flag, "false", "Serves metrics on the debug server.").not_yet(),
-    key("http.debug.prometheus.path", Text, "/metrics", "Path of the metrics.").not_yet(),
+    key("http.debug.prometheus", Section, "", "Metrics for Prometheus."),
+    key("http.debug.prometheus.enabled", Flag, "false", "Serves metrics on the debug server."),
+    key("http.debug.prometheus.path", Text, "/metrics", "Path of the metrics."),
 ];

@@ -49,7 +49,7 @@ http:
     ciphersuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
   http2: {disabled: true}
   h2c: {enabled: true}
-  debug: {addr: 'localhost:5001'}
+  debug: {addr: 'localhost:5001', prometheus: {enabled: true, path: /numbers}}
 health:
   storagedriver: {enabled: true, interval: 10s, threshold: 3}
   file:

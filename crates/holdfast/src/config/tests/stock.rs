@@ -102,6 +102,7 @@ fn the_image_of_version_3_loads() {
     assert_eq!(config.log.level, LogLevel::Debug);
     assert!(config.storage.delete_enabled);
     assert_eq!(config.http.debug.unwrap().to_string(), ":5001");
+    assert_eq!(config.http.metrics.unwrap(), "/metrics");
     assert_eq!(
         loaded
             .warnings
@@ -109,7 +110,6 @@ fn the_image_of_version_3_loads() {
             .map(Warning::to_string)
             .collect::<Vec<_>>(),
         [
-            "not effective yet in this release: http.debug.prometheus (config.yml:20)",
             "config.yml:10:3: storage.cache has no effect here: the metadata index makes a descriptor cache unnecessary",
             "config.yml:15:5: storage.tag.concurrencylimit has no effect here: the metadata index finds the tags of a digest without a search",
         ]
