@@ -201,6 +201,26 @@ pub trait BlobReader: Send + Sync {
     /// An object that turns out shorter than its size is [`Error::Truncated`].
     async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes>;
 
+    /// Adds the bytes from `offset` on, at most `max` of them, to a hash; how many they were, 0 only at or
+    /// past the end.
+    ///
+    /// This looks at what is stored now, and at nothing that is remembered of it, as far as the driver can
+    /// tell the two apart; it leaves in memory what was there. `offset` and `max` are best multiples of a MiB.
+    async fn hash_at(&self, offset: u64, max: u64, hasher: Hasher) -> Result<(Hasher, u64)> {
+        let mut hasher = hasher;
+        let mut hashed = 0;
+        while hashed < max {
+            let wanted = usize::try_from(max - hashed).unwrap_or(usize::MAX);
+            let bytes = self.read_at(offset.saturating_add(hashed), wanted).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            hasher.update(&bytes);
+            hashed += bytes.len() as u64;
+        }
+        Ok((hasher, hashed))
+    }
+
     /// The file that holds the bytes from `offset` on, at most `max` of them, if they are in memory, so
     /// that the kernel can send them without a copy and without waiting for a disk.
     ///

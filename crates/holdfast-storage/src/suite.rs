@@ -32,6 +32,7 @@ pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
     a_commit_replaces_what_was_there(&mut place).await;
     a_commit_can_be_taken_back(&mut place).await;
     ranges_are_what_was_asked_for(&mut place).await;
+    stored_bytes_are_hashed_piece_by_piece(&mut place).await;
     unknown_things_are_named(&mut place).await;
     aborting_forgets_and_can_be_repeated(&mut place).await;
     deleting_can_be_repeated(&mut place).await;
@@ -251,6 +252,31 @@ async fn ranges_are_what_was_asked_for(place: &mut Place) {
                 .expect("past the end is no error")
                 .is_empty()
         );
+    }
+}
+
+async fn stored_bytes_are_hashed_piece_by_piece(place: &mut Place) {
+    for size in [0, 1, 4096, 700_001, 2 * MIB, 2 * MIB + 5] {
+        let content = sample(60 + size as u64, size);
+        let key = place.push(&content).await;
+        let reader = place.store().open(&key).await.expect("it is there");
+        for piece in [MIB as u64, 1000, u64::MAX] {
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            let mut offset = 0;
+            loop {
+                let (next, hashed) = reader
+                    .hash_at(offset, piece, hasher)
+                    .await
+                    .expect("it can be read");
+                hasher = next;
+                if hashed == 0 {
+                    break;
+                }
+                offset += hashed;
+            }
+            assert_eq!(offset, size as u64, "{size} bytes, {piece} at a time");
+            assert_eq!(hasher.finish(), sha256(&content), "{size}, {piece}");
+        }
     }
 }
 

@@ -111,7 +111,8 @@ fn aligned_bytes(bytes: &[u8], offset: u64) -> usize {
     }
 }
 
-fn is_refusal(error: &io::Error) -> bool {
+/// Whether the system says that it does not read or write this file directly.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)

@@ -47,6 +47,7 @@ mod reader;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod uncached;
 mod upload_buffers;
 mod writeback;
 mod writer;

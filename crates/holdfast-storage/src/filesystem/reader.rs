@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use holdfast_model::Hasher;
 use rustix::fs::{Advice, CWD, Mode, OFlags, ResolveFlags, fadvise, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::buffer_pool::PooledBuffer;
 use super::open_files::OpenFile;
-use super::{Shared, object};
+use super::{Shared, object, uncached};
 use crate::{BlobReader, Error, FileRange, READ_CHUNK_BYTES, Result, StorageKey};
 
 /// Reads up to this size get memory of their own, so that a small blob does not occupy a large buffer; as do
@@ -233,6 +234,17 @@ impl BlobReader for Reader {
             offset,
             length: end - offset,
         })
+    }
+
+    async fn hash_at(&self, offset: u64, max: u64, hasher: Hasher) -> Result<(Hasher, u64)> {
+        let range = offset..self.open.size.min(offset.saturating_add(max));
+        if range.is_empty() {
+            return Ok((hasher, 0));
+        }
+        let was_cached = self.byte_in_memory(offset);
+        let (shared, open) = (Arc::clone(&self.shared), Arc::clone(&self.open));
+        let job = move || uncached::hash(&shared, &open, range, hasher, was_cached);
+        self.shared.reads.run(job).await
     }
 
     async fn read_at(&self, offset: u64, max: usize) -> Result<Bytes> {

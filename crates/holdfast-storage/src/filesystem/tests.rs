@@ -469,3 +469,37 @@ async fn a_listing_of_another_disk_is_no_empty_listing() {
         "{listed:?}"
     );
 }
+
+/// A pull may see what is in memory; a check sees what is there.
+#[tokio::test]
+async fn what_is_hashed_is_what_the_file_holds_now() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
+    let key: StorageKey = "blobs/a".parse().unwrap();
+    let content = vec![7; 3_000_000];
+    fs::create_dir_all(root.path().join("blobs")).unwrap();
+    fs::write(root.path().join("blobs/a"), &content).unwrap();
+    let reader = store.open(&key).await.unwrap();
+    let hash = async || {
+        let hasher = Hasher::new(Algorithm::Sha256);
+        reader.hash_at(0, u64::MAX, hasher).await
+    };
+    let (found, length) = hash().await.unwrap();
+    assert_eq!(length, 3_000_000);
+    assert_eq!(found.finish(), Hasher::digest(Algorithm::Sha256, &content));
+    let file = fs::File::options()
+        .write(true)
+        .open(root.path().join("blobs/a"))
+        .unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, &[8], 1_234_567).unwrap();
+    let (found, _) = hash().await.unwrap();
+    assert_ne!(found.finish(), Hasher::digest(Algorithm::Sha256, &content));
+    file.set_len(2_000_000).unwrap();
+    let cut = hash().await.unwrap_err();
+    assert!(matches!(cut, Error::Truncated { end: 2_000_000, .. }));
+    // Another file under the same name is not this object.
+    fs::remove_file(root.path().join("blobs/a")).unwrap();
+    fs::write(root.path().join("blobs/a"), b"other").unwrap();
+    let cut = hash().await.unwrap_err();
+    assert!(matches!(cut, Error::Truncated { end: 2_000_000, .. }));
+}
