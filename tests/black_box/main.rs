@@ -10,6 +10,7 @@ mod crash;
 mod full_disk;
 mod healing;
 mod hostile;
+mod integrity;
 mod lifecycle;
 mod management;
 mod restart;

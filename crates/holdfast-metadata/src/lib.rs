@@ -45,12 +45,15 @@ pub use adoption::{
 };
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
-pub use integrity::{Affected, AffectedRepository};
+pub use integrity::{
+    Affected, AffectedRepository, BlobRow, BlobState, LinkRow, ManifestRecord, NamedBlob, Repair,
+    RepositoryRow, StaleBlob, TagRow,
+};
 pub use manifests::{
     BlobReference, ChildReference, PutManifest, PutOutcome, Restore, RestoreTag, Restored,
     StoredManifest, TrashedManifest,
 };
-pub use metadata::{Counters, Metadata, RedoState};
+pub use metadata::{Counters, EngineFault, Metadata, RedoState};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;

@@ -48,6 +48,22 @@ pub struct RedoState {
     pub incomplete: bool,
 }
 
+/// What the engine finds wrong with the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineFault {
+    /// The file does not hold what it should.
+    File(String),
+    /// Rows refer to others that are not there.
+    References {
+        /// The table they are in.
+        table: String,
+        /// The table they refer to.
+        parent: String,
+        /// How many they are.
+        rows: u64,
+    },
+}
+
 impl Metadata {
     /// Opens the database and brings its schema up to date.
     ///
@@ -100,6 +116,12 @@ impl Metadata {
         }
     }
 
+    /// What the engine finds wrong with its own file and with references between rows: tens of seconds for
+    /// a large database, on the calling thread.
+    pub fn examine_engine(&self) -> Result<Vec<EngineFault>> {
+        self.0.engine.examine()
+    }
+
     pub(crate) async fn read<O: Operation>(&self, question: O) -> Result<O::Output> {
         self.0.engine.read(question).await
     }
@@ -115,6 +137,11 @@ impl Metadata {
 
     pub(crate) fn cache(&self) -> &Cache {
         &self.0.cache
+    }
+
+    /// How long what is given up is kept.
+    pub fn grace_period(&self) -> Duration {
+        self.0.grace
     }
 
     pub(crate) fn grace(&self) -> Duration {

@@ -44,6 +44,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "trash_missing",
         sql: include_str!("../schema/0004_trash_missing.sql"),
     },
+    Migration {
+        version: 5,
+        name: "repairs",
+        sql: include_str!("../schema/0005_repairs.sql"),
+    },
 ];
 
 const SCHEMA_VERSIONS: &str = "

@@ -58,6 +58,26 @@ impl StorageKey {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
+    /// The directory with the bytes of every digest.
+    pub fn blobs() -> StorageKey {
+        StorageKey(BLOBS.into())
+    }
+
+    /// The digest whose bytes belong here: the key is canonical, or an incarnation.
+    pub fn digest(&self) -> Option<Digest> {
+        let (directory, name) = self.0.rsplit_once('/')?;
+        let (above, hex) = directory.rsplit_once('/')?;
+        let algorithm = above.rsplit('/').nth(1)?;
+        let digest: Digest = format!("{algorithm}:{hex}").parse().ok()?;
+        let canonical = data_path(&digest);
+        let incarnation = name
+            .strip_prefix("data.")
+            .is_some_and(|random| random.len() == 32 && u128::from_str_radix(random, 16).is_ok());
+        let ours =
+            canonical == *self.0 || canonical.strip_suffix("data") == self.0.strip_suffix(name);
+        (ours && (name == "data" || incarnation)).then_some(digest)
+    }
+
     /// The key as text, for databases and logs.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -111,6 +131,30 @@ mod tests {
     use super::*;
     use holdfast_model::{Algorithm, Hasher};
     use proptest::prelude::*;
+
+    #[test]
+    fn keys_name_their_digest() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let digest = Hasher::digest(algorithm, b"abc");
+            let canonical = StorageKey::canonical(&digest);
+            assert_eq!(canonical.digest(), Some(digest));
+            let incarnation = StorageKey::incarnation(&digest, [7; 16]);
+            assert_eq!(incarnation.digest(), Some(digest));
+            for other in [
+                canonical.as_str().replace("/data", "/other"),
+                canonical.as_str().replace("/data", "/data.7"),
+                canonical.as_str().replace("/data", "/data/data"),
+                canonical.as_str().replace("/blobs/", "/other/"),
+                format!("{incarnation}0"),
+                format!("a/{canonical}"),
+                "data".to_owned(),
+                "docker/registry/v2/blobs/holdfast-probe".to_owned(),
+            ] {
+                let key: StorageKey = other.parse().unwrap();
+                assert_eq!(key.digest(), None, "{other}");
+            }
+        }
+    }
 
     #[test]
     fn distributions_paths() {

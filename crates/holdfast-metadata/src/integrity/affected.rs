@@ -18,6 +18,8 @@ pub(crate) const PARENTS: &str = "SELECT c.parent_id FROM manifests m
 pub(crate) const TAGS_OF: &str =
     "SELECT name FROM tags WHERE repo_id = ?1 AND manifest_id = ?2 LIMIT ?3";
 
+pub(crate) const PATH: &str = "SELECT path FROM repositories WHERE id = ?1";
+
 /// What a damage touches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
@@ -42,6 +44,32 @@ impl Metadata {
     /// What needs this blob; at most so many repositories, and manifests and tags in each.
     pub async fn affected_by_blob(&self, digest: &Digest, limit: usize) -> Result<Affected> {
         self.read(ByBlob { digest, limit }).await
+    }
+}
+
+impl Metadata {
+    /// What needs this manifest, given by repository and id; at most so many manifests and tags.
+    pub async fn affected_by_manifest(&self, key: (i64, i64), limit: usize) -> Result<Affected> {
+        self.read(ByManifest { key, limit }).await
+    }
+}
+
+struct ByManifest {
+    key: (i64, i64),
+    limit: usize,
+}
+
+impl Operation for ByManifest {
+    type Output = Affected;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Affected> {
+        let (repo_id, id) = self.key;
+        let mut affected = Affected::default();
+        if let Some(mut row) = tx.first(PATH, params![repo_id]).await? {
+            let repository = (repo_id, row.parsed()?);
+            climb(tx, repository, vec![id], self.limit, &mut affected).await?;
+        }
+        Ok(affected)
     }
 }
 

@@ -4,6 +4,7 @@
 //! thread, so reads run inline on connections of their own and never wait for the writer (WAL).
 
 mod connection;
+mod examine;
 mod pinned;
 pub(crate) mod redo;
 mod writer;
@@ -24,7 +25,7 @@ use rusqlite::Connection;
 use crate::cache::Versions;
 use crate::ids::Ids;
 use crate::operation::{Operation, Write};
-use crate::{Error, Location, Options, Result, migrations};
+use crate::{EngineFault, Error, Location, Options, Result, migrations};
 
 pub(crate) use connection::failure;
 use connection::{Mode, SqliteTransaction, ready};
@@ -135,6 +136,11 @@ impl Sqlite {
     /// Ends the writer after everything accepted so far.
     pub(crate) async fn close(&self) -> Result<()> {
         self.writer.close().await
+    }
+
+    /// What is wrong with the file.
+    pub(crate) fn examine(&self) -> Result<Vec<EngineFault>> {
+        examine::examine(&self.readers.take())
     }
 
     /// What the writer did since the start.

@@ -479,6 +479,49 @@ fn reads_cost_the_same_however_much_there_is() {
             adoption::DUE_UPLOADS,
             "adoption_uploads_age (started_at<?)",
         ),
+        ("blobs to check", integrity::BLOBS_PAGE, "(digest>?)"),
+        ("blob to check", integrity::BLOB_ROW, "(digest=?)"),
+        ("known key", integrity::KNOWN_KEY, "(storage_key=?)"),
+        (
+            "known manifest",
+            integrity::KNOWN_MANIFEST,
+            "manifests_digest (digest=?)",
+        ),
+        (
+            "known problem",
+            integrity::KNOWN_PROBLEM,
+            "adoption_problems_digest (digest=?)",
+        ),
+        (
+            "stalest blobs",
+            integrity::STALEST,
+            "blobs_verified ((verified_at,digest)>(?,?)",
+        ),
+        (
+            "links to check",
+            integrity::LINKS_PAGE,
+            "((repo_id,digest)>(?,?))",
+        ),
+        (
+            "manifests to check",
+            integrity::KEYS_PAGE,
+            "((repo_id,id)>(?,?))",
+        ),
+        (
+            "manifest to check",
+            integrity::RECORD,
+            "(repo_id=? AND id=?)",
+        ),
+        (
+            "repositories to check",
+            integrity::REPOSITORIES_PAGE,
+            "(rowid>?)",
+        ),
+        (
+            "tags to check",
+            integrity::TAGS_PAGE,
+            "((repo_id,name)>(?,?))",
+        ),
     ];
     for (name, sql, wanted) in statements {
         let mut statement = connection

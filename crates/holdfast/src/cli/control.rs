@@ -41,9 +41,25 @@ pub(super) fn run(
     config: Option<PathBuf>,
     command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
 ) -> ExitCode {
+    run_or(1, config, command)
+}
+
+/// The same for a command that has another exit code for what could not be done.
+pub(super) fn run_or(
+    failure: u8,
+    config: Option<PathBuf>,
+    command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
+) -> ExitCode {
+    let failed = |error: &str| {
+        eprintln!("{error}");
+        ExitCode::from(failure)
+    };
     let loaded = match load(config.or_else(installed_config), false) {
         Ok(loaded) => loaded,
-        Err(error) => return configuration_error(&error),
+        Err(error) => {
+            configuration_error(&error);
+            return ExitCode::from(failure);
+        }
     };
     let _writers = super::serve::start_log(&loaded.config);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -64,11 +80,6 @@ pub(super) fn run(
     });
     runtime.shutdown_background();
     code.unwrap_or_else(|error| failed(&error))
-}
-
-fn failed(error: &str) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::from(1)
 }
 
 /// Where the server of this configuration has its control socket.

@@ -4,6 +4,7 @@
 //! for it go on working; called `htpasswd`, it is that. Under its own name a mistake on the command line ends
 //! with exit code 2, where `registry` swallows it.
 
+mod check;
 mod config;
 mod control;
 mod garbage_collect;
@@ -57,6 +58,8 @@ enum Command {
         #[command(subcommand)]
         command: uploads::Command,
     },
+    #[command(visible_alias = "verify")]
+    Check(check::Arguments),
     /// Look at a configuration without starting.
     Config {
         #[command(subcommand)]
@@ -118,6 +121,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve { config, .. }) => serve::run(config, registry),
         Some(Command::GarbageCollect(arguments)) => garbage_collect::run(&arguments),
         Some(Command::Uploads { command }) => uploads::run(command),
+        Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Config { command }) => config::run(command),
         Some(Command::Htpasswd(arguments)) => htpasswd::run(&arguments),
         Some(Command::Healthcheck(arguments)) => healthcheck::run(arguments),

@@ -323,6 +323,7 @@ impl From<operations::Error> for Error {
             }
             E::Conflict => Error::new(S::SERVICE_UNAVAILABLE, Code::Unavailable, json!(text))
                 .header(RETRY_AFTER, "1"),
+            E::CheckUnderWay => Error::new(S::CONFLICT, Code::Denied, None).message(text),
             E::BlobDamaged(_) => damaged(),
             E::Storage(ref cause) => {
                 log_failure(&error);

@@ -118,6 +118,9 @@ pub(crate) enum Error {
     /// The repository has the blob, and its stored bytes are missing or wrong.
     #[error("the stored bytes of blob {0} are damaged; pushing it again brings them back")]
     BlobDamaged(Digest),
+    /// Another check is under way.
+    #[error("a check of the store is under way already")]
+    CheckUnderWay,
     /// The bytes could not be written or read.
     #[error("storage failed")]
     Storage(#[from] holdfast_storage::Error),

@@ -26,7 +26,7 @@ use crate::config::Validation;
 use crate::held::Held;
 
 pub(crate) use error::Error;
-pub(crate) use integrity::Damage;
+pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
 pub(crate) use uploads::Chunk;
 
@@ -63,6 +63,8 @@ pub(crate) struct Operations {
     rules: Arc<Rules>,
     sessions: Held<UploadId>,
     publishers: Held<Digest>,
+    /// One check at a time.
+    checking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Operations {
@@ -74,6 +76,7 @@ impl Operations {
             rules: Arc::new(rules),
             sessions: Held::default(),
             publishers: Held::default(),
+            checking: Arc::default(),
         }
     }
 

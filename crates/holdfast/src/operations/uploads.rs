@@ -333,7 +333,7 @@ impl Operations {
     }
 
     /// Row first: bytes without a row are swept at the next start, a row without bytes would be resumed.
-    async fn discard(&self, repository: &RepositoryName, id: UploadId) -> Result<()> {
+    pub(super) async fn discard(&self, repository: &RepositoryName, id: UploadId) -> Result<()> {
         if !self
             .metadata
             .delete_upload(repository, id, clock::now())

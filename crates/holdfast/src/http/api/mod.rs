@@ -7,6 +7,7 @@
 //! Answers are JSON objects. Long work answers with a line of JSON for each event ([`lines`]), and ends early
 //! when nobody reads them any more.
 
+mod check;
 mod lines;
 mod router;
 mod uploads;
@@ -26,6 +27,7 @@ use super::change;
 use super::error::{self, Error};
 use crate::app::App;
 
+pub(crate) use check::Check;
 pub(crate) use lines::Failed;
 pub(crate) use uploads::{CancelUpload, OpenUpload};
 

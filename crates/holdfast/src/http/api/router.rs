@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /api/v1/version           GET     what answers
+//! /api/v1/check             POST    compares database and store, as lines
 //! /api/v1/uploads           GET     open upload sessions, as lines
 //! /api/v1/uploads/cancel    POST    drops one
 //! ```
@@ -13,8 +14,9 @@ use std::sync::Arc;
 use http::{Method, Response};
 use serde::de::DeserializeOwned;
 
+use super::check::Check;
 use super::uploads::CancelUpload;
-use super::{Request, json, uploads, version};
+use super::{Request, check, json, uploads, version};
 use crate::app::App;
 use crate::http::body::Body;
 use crate::http::error::{self, Error};
@@ -25,6 +27,8 @@ use crate::http::router::MAX_TARGET_BYTES;
 pub(super) enum Action {
     /// `GET /version`
     Version,
+    /// `POST /check`
+    Check(Check),
     /// `GET /uploads`
     ListUploads,
     /// `POST /uploads/cancel`
@@ -41,6 +45,8 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
     match request.path {
         "/version" if get => Ok(Action::Version),
         "/version" => Err(error::method_not_allowed("GET")),
+        "/check" if post => request.json().map(Action::Check),
+        "/check" => Err(error::method_not_allowed("POST")),
         "/uploads" if get => Ok(Action::ListUploads),
         "/uploads" => Err(error::method_not_allowed("GET")),
         "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
@@ -54,6 +60,7 @@ impl Action {
     pub(super) async fn serve(self, app: &Arc<App>) -> Result<Response<Body>, Error> {
         match self {
             Action::Version => json(&version::get()),
+            Action::Check(wish) => Ok(check::check(app, &wish)),
             Action::ListUploads => Ok(uploads::list(app)),
             Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
         }

@@ -6,6 +6,14 @@
 //! there is no moment at which it is neither here nor there, and what was taken for damage by a failing
 //! cable is whole again after another reading.
 
+mod check;
+mod facts;
+mod manifests;
+mod objects;
+mod report;
+mod uploads;
+mod verify;
+
 use std::fmt;
 
 use holdfast_metadata::Affected;
@@ -14,6 +22,9 @@ use holdfast_model::Digest;
 use super::{Operations, Result};
 use crate::clock;
 use crate::error_chain::chain;
+
+pub(crate) use check::CheckOptions;
+pub(crate) use report::{Event, Finding, Outcome, Summary};
 
 /// Most repositories, and tags of each, that are named to an operator for one damage.
 const AFFECTED_NAMED: usize = 100;
@@ -25,6 +36,8 @@ pub(crate) enum Damage {
     Missing,
     /// They are not as many as they were.
     Size,
+    /// They hash to something else.
+    Digest,
 }
 
 impl fmt::Display for Damage {
@@ -32,6 +45,7 @@ impl fmt::Display for Damage {
         f.write_str(match self {
             Damage::Missing => "missing",
             Damage::Size => "of another length than they were",
+            Damage::Digest => "not what their digest says",
         })
     }
 }

@@ -1,0 +1,84 @@
+//! A check of a registry in use.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use holdfast_tests::{Image, Registry};
+
+use super::Stock;
+
+#[test]
+fn a_check_beside_pushes_and_deletions_finds_nothing() {
+    let stock = Stock::new(20_000);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..3_u64 {
+            let (registry, stop) = (&stock.registry, &stop);
+            scope.spawn(move || {
+                let http = registry.http();
+                let mut round = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    // Few contents: they are pushed, deleted and pushed again.
+                    let image = Image::new(20_100 + (worker + round) % 4, &[20_000, 400]);
+                    let repository = format!("busy/{}", round % 2);
+                    http.push_image(&repository, "latest", &image);
+                    let url = format!("/v2/{repository}/manifests/{}", image.manifest.digest);
+                    let _ = http.delete(&url).send();
+                    for blob in image.blobs() {
+                        let url = format!("/v2/{repository}/blobs/{}", blob.digest);
+                        let _ = http.delete(&url).send();
+                    }
+                    let started = http.post(&format!("/v2/{repository}/blobs/uploads/"));
+                    let session = started.body("").send().expect(202).location().to_owned();
+                    let _ = http.patch(&session).body(vec![7; 5000]).send();
+                    let _ = http.delete(&session).send();
+                    round += 1;
+                }
+            });
+        }
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..12 {
+                let arguments: &[&str] = if round % 2 == 0 {
+                    &[]
+                } else {
+                    &["--read-data"]
+                };
+                stock.check(arguments).assert_clean("beside pushes");
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = checked {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    stock.registry.assert_calm();
+}
+
+#[test]
+fn a_registry_that_takes_no_writes_is_checked_and_not_repaired() {
+    let mut stock = Stock::new(21_000);
+    stock.registry.terminate();
+    let text = std::fs::read_to_string(stock.registry.config_file()).expect("reading");
+    let text = text.replace(
+        "storage:\n",
+        "storage:\n  maintenance:\n    readonly:\n      enabled: true\n",
+    );
+    std::fs::write(stock.registry.config_file(), text).expect("writing");
+    stock.registry.restart();
+    stock.check(&[]).assert_clean("read-only");
+    let refused = stock.check(&["--repair"]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.errors.contains("read-only"), "{refused:?}");
+}
+
+#[test]
+fn the_report_for_people_names_images() {
+    let stock = Stock::new(22_000);
+    std::fs::remove_file(stock.file(&stock.layer().digest)).expect("removing a blob");
+    let output = Registry::command()
+        .args(["check", "--config"])
+        .arg(stock.registry.config_file())
+        .finish();
+    assert_eq!(output.status.code(), Some(1));
+    output.mentions("affects stock/app:latest stock/app:v1");
+    output.mentions("1 found, 0 repaired, 0 could not be checked");
+}
