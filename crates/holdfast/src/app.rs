@@ -83,7 +83,7 @@ impl App {
     /// Opens the stores and builds the rest. The message of an error is one line for the operator.
     pub(crate) async fn build(config: &Config) -> Result<App, String> {
         let store = open_store(&config.storage.driver)?;
-        let metadata = open_metadata(&config.metadata).await?;
+        let metadata = open_metadata(config).await?;
         let secret = match &config.http.secret {
             Some(secret) => secret.reveal().to_owned(),
             None => metadata
@@ -114,6 +114,7 @@ impl App {
             tags_per_push: config.limits.tags_per_manifest_push,
             upload_sessions: config.limits.upload_sessions as u64,
             upload_age: config.storage.upload_purging.age,
+            note_pulls: !config.gc.keep_pulled_within.is_zero(),
         };
         let operations = Operations::new(metadata, store, rules);
         let swept = operations
@@ -170,8 +171,8 @@ fn open_store(driver: &Driver) -> Result<Arc<dyn BlobStore>, String> {
     Ok(store)
 }
 
-async fn open_metadata(place: &config::Metadata) -> Result<Metadata, String> {
-    let location = match place {
+async fn open_metadata(config: &Config) -> Result<Metadata, String> {
+    let location = match &config.metadata {
         config::Metadata::File(path) => {
             if let Some(directory) = path.parent() {
                 std::fs::create_dir_all(directory)
@@ -188,12 +189,14 @@ async fn open_metadata(place: &config::Metadata) -> Result<Metadata, String> {
         }
         config::Metadata::InMemory => Location::Memory,
     };
-    Metadata::open(
-        Options::new(location, u64::from_le_bytes(random::bytes())),
-        clock::now(),
-    )
-    .await
-    .map_err(|error| attempt("cannot use the metadata database", &error))
+    let options = Options {
+        grace: config.gc.grace,
+        untagged_after: config.gc.delete_untagged_after,
+        ..Options::new(location, u64::from_le_bytes(random::bytes()))
+    };
+    Metadata::open(options, clock::now())
+        .await
+        .map_err(|error| attempt("cannot use the metadata database", &error))
 }
 
 fn http_settings(config: &Config) -> HttpSettings {

@@ -79,7 +79,7 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
     let listener = Listener::open(&config.http.listen).await?;
     let stop = CancellationToken::new();
     health::start(&app.health, &config.health, app.operations.store(), &stop);
-    jobs::start(&app.operations, &config.storage.upload_purging, &stop);
+    jobs::start(&app.operations, &config, &stop);
     if let Some(address) = &config.http.debug {
         let listener = Listener::tcp(address).await?;
         let place = listener.describe();
