@@ -16,6 +16,7 @@ use crate::config::parse_duration;
 use crate::http::api::{GcEvent, RunGc};
 
 #[derive(clap::Args)]
+#[group(id = "collect")]
 pub(super) struct Arguments {
     /// Only print what would be removed.
     #[arg(short, long)]

@@ -218,3 +218,13 @@ fn configuration_error(error: &str) -> ExitCode {
     eprintln!("configuration error: {error}");
     ExitCode::from(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
