@@ -4,7 +4,6 @@
 
 mod api;
 mod clients;
-mod collection;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod crash;
@@ -14,4 +13,6 @@ mod hostile;
 mod integrity;
 mod lifecycle;
 mod management;
+mod recovery;
 mod restart;
+mod storm;

@@ -24,7 +24,6 @@ struct Inner {
     engine: Sqlite,
     cache: Cache,
     grace: Duration,
-    untagged_after: Option<Duration>,
 }
 
 /// What the database did since it was opened.
@@ -47,6 +46,8 @@ pub struct RedoState {
     pub bytes: u64,
     /// A new snapshot is needed for snapshots and logs to hold everything again.
     pub incomplete: bool,
+    /// The process before ended suddenly; a snapshot makes sure of what its log may lack after a power loss.
+    pub unverified: bool,
 }
 
 /// What the engine finds wrong with the database.
@@ -77,7 +78,6 @@ impl Metadata {
             engine,
             cache,
             grace: options.grace,
-            untagged_after: options.untagged_after,
         })))
     }
 
@@ -115,6 +115,7 @@ impl Metadata {
             number: totals.number.load(Ordering::Relaxed),
             bytes: totals.bytes.load(Ordering::Relaxed),
             incomplete: totals.incomplete.load(Ordering::Relaxed),
+            unverified: totals.unverified.load(Ordering::Relaxed),
         }
     }
 
@@ -141,12 +142,12 @@ impl Metadata {
         &self.0.cache
     }
 
-    /// How long an unused link, and a deleted manifest, is kept.
-    pub fn grace(&self) -> Duration {
+    /// How long what is given up is kept.
+    pub fn grace_period(&self) -> Duration {
         self.0.grace
     }
 
-    pub(crate) fn untagged_after(&self) -> Option<Duration> {
-        self.0.untagged_after
+    pub(crate) fn grace(&self) -> Duration {
+        self.0.grace
     }
 }

@@ -23,6 +23,8 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const COMPONENT_BYTES_MAX: usize = 255;
 /// The first component under which drivers keep files of their own.
 pub(crate) const RESERVED: &str = "holdfast";
+/// Where snapshots of the metadata are; only the constructors below make keys of it.
+pub(crate) const SNAPSHOTS: &str = "holdfast/snapshots";
 /// Distribution's directory of blobs.
 pub(crate) const BLOBS: &str = "docker/registry/v2/blobs";
 
@@ -46,6 +48,16 @@ impl StorageKey {
     /// A further place for the bytes of a digest, while the canonical one is taken.
     pub fn incarnation(digest: &Digest, random: [u8; 16]) -> StorageKey {
         StorageKey(format!("{}.{:032x}", data_path(digest), u128::from_be_bytes(random)).into())
+    }
+
+    /// Where a snapshot of the metadata is.
+    pub fn snapshot(number: u64) -> StorageKey {
+        StorageKey(format!("{SNAPSHOTS}/{number:010}.db.gz").into())
+    }
+
+    /// Where the list of snapshots is.
+    pub fn snapshot_list() -> StorageKey {
+        StorageKey(format!("{SNAPSHOTS}/list.json").into())
     }
 
     /// The key of something below this one, taken as a directory: its `name`, which may hold slashes.
@@ -174,6 +186,14 @@ mod tests {
                 .as_str()
                 .starts_with("docker/registry/v2/blobs/sha512/dd/ddaf35")
         );
+    }
+
+    #[test]
+    fn snapshots_are_out_of_reach_of_parsed_keys() {
+        for key in [StorageKey::snapshot(7), StorageKey::snapshot_list()] {
+            assert!(key.as_str().starts_with("holdfast/snapshots/"));
+            assert!(key.as_str().parse::<StorageKey>().is_err());
+        }
     }
 
     #[test]

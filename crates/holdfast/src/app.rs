@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,10 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Htpasswd, Realm};
 use crate::config::{self, Auth, Config, Driver};
-use crate::error_chain::attempt;
+use crate::error_chain::{attempt, chain};
 use crate::health::Health;
 use crate::http::api;
 use crate::operations::{Operations, Rules};
+use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
 use crate::{clock, random};
 
@@ -72,6 +74,8 @@ pub(crate) struct App {
     pub access_lines: bool,
     /// Count requests.
     pub metrics: bool,
+    /// Snapshots of the metadata, where they can be kept.
+    pub snapshots: Option<Snapshots>,
     /// Proof of upload sessions.
     pub upload_states: UploadStates,
     /// Writes under way; a stop waits for them.
@@ -81,9 +85,25 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the stores and builds the rest. The message of an error is one line for the operator.
-    pub(crate) async fn build(config: &Config) -> Result<App, String> {
-        let store = open_store(&config.storage.driver)?;
-        let metadata = open_metadata(config).await?;
+    ///
+    /// A store with blobs and without any metadata is refused unless `accept_empty`.
+    pub(crate) async fn build(config: &Config, accept_empty: bool) -> Result<App, String> {
+        let (store, logs) = open_store(&config.storage.driver)?;
+        let metadata =
+            open_metadata(&config.metadata, &*store, logs.as_deref(), accept_empty).await?;
+        let snapshots = logs.map(|directory| {
+            let keep = config.snapshots.keep;
+            Snapshots::new(metadata.clone(), Arc::clone(&store), directory, keep)
+        });
+        if let Some(snapshots) = &snapshots {
+            // Registries start on full disks too: the job tries again.
+            if let Err(error) = snapshots.begin().await {
+                tracing::error!(
+                    error = chain(&error),
+                    "no snapshot of the metadata could be taken"
+                );
+            }
+        }
         let secret = match &config.http.secret {
             Some(secret) => secret.reveal().to_owned(),
             None => metadata
@@ -114,7 +134,6 @@ impl App {
             tags_per_push: config.limits.tags_per_manifest_push,
             upload_sessions: config.limits.upload_sessions as u64,
             upload_age: config.storage.upload_purging.age,
-            note_pulls: !config.gc.keep_pulled_within.is_zero(),
         };
         let operations = Operations::new(metadata, store, rules);
         let swept = operations
@@ -133,6 +152,7 @@ impl App {
             health: Arc::default(),
             http: http_settings(config),
             access_lines: config.log.access_log,
+            snapshots,
             metrics: config.http.metrics.is_some(),
             upload_states: UploadStates::new(secret.as_bytes()),
             writes: TaskTracker::new(),
@@ -151,13 +171,14 @@ impl App {
     }
 }
 
-fn open_store(driver: &Driver) -> Result<Arc<dyn BlobStore>, String> {
+/// The store, and where snapshots and redo logs of the metadata belong if it outlives this process.
+fn open_store(driver: &Driver) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), String> {
     let Driver::Filesystem {
         root_directory,
         direct_io,
     } = driver
     else {
-        return Ok(Memory::new());
+        return Ok((Memory::new(), None));
     };
     let store = Filesystem::open(root_directory, *direct_io)
         .map_err(|error| attempt("cannot use the storage directory", &error))?;
@@ -168,35 +189,52 @@ fn open_store(driver: &Driver) -> Result<Arc<dyn BlobStore>, String> {
             root_directory.display()
         ));
     }
-    Ok(store)
+    let snapshots = store.snapshots_directory();
+    Ok((store, Some(snapshots)))
 }
 
-async fn open_metadata(config: &Config) -> Result<Metadata, String> {
-    let location = match &config.metadata {
-        config::Metadata::File(path) => {
-            if let Some(directory) = path.parent() {
-                std::fs::create_dir_all(directory)
-                    .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-            }
-            // It holds the secret of upload sessions: for this user's eyes only.
-            OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-            Location::File(path.clone())
+/// Opens the database; one that is gone, copied or damaged is put together from snapshots first.
+async fn open_metadata(
+    place: &config::Metadata,
+    store: &dyn BlobStore,
+    logs: Option<&Path>,
+    accept_empty: bool,
+) -> Result<Metadata, String> {
+    let (config::Metadata::File(path), Some(logs)) = (place, logs) else {
+        let options = metadata_options(Location::Memory);
+        let opened = Metadata::open(options, clock::now()).await;
+        return opened.map_err(|error| attempt("cannot use the metadata database", &error));
+    };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    }
+    let place = snapshots::Place {
+        store,
+        database: path,
+        logs,
+    };
+    snapshots::recover(&place, accept_empty).await?;
+    // It holds the secret of upload sessions: for this user's eyes only.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    let mut options = metadata_options(Location::File(path.clone()));
+    options.redo = Some(logs.to_owned());
+    let opened = match Metadata::open(options.clone(), clock::now()).await {
+        Err(holdfast_metadata::Error::Corrupt(_)) if snapshots::recover_damaged(&place).await? => {
+            Metadata::open(options, clock::now()).await
         }
-        config::Metadata::InMemory => Location::Memory,
+        opened => opened,
     };
-    let options = Options {
-        grace: config.gc.grace,
-        untagged_after: config.gc.delete_untagged_after,
-        ..Options::new(location, u64::from_le_bytes(random::bytes()))
-    };
-    Metadata::open(options, clock::now())
-        .await
-        .map_err(|error| attempt("cannot use the metadata database", &error))
+    opened.map_err(|error| attempt("cannot use the metadata database", &error))
+}
+
+fn metadata_options(location: Location) -> Options {
+    Options::new(location, u64::from_le_bytes(random::bytes()))
 }
 
 fn http_settings(config: &Config) -> HttpSettings {

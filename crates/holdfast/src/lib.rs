@@ -21,6 +21,7 @@ mod metrics;
 mod operations;
 mod outbound;
 mod random;
+mod snapshots;
 mod upload_state;
 mod watched;
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use super::port::free_port;
 use super::{PASSWORD, Registry, USER};
@@ -83,7 +84,17 @@ impl RegistryBuilder {
     /// When it does not start.
     #[must_use]
     pub fn start(self) -> Registry {
+        self.start_on(|_| {})
+    }
+
+    /// The same, on a data directory that `prepare` makes.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_on(self, prepare: impl FnOnce(&Path)) -> Registry {
         let home = Workbench::new();
+        prepare(&home.path("data"));
         let certificates = self.tls.then(|| Certificates::generate(home.root()));
         let port = free_port();
         let config = home.file(

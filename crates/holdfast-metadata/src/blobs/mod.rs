@@ -61,7 +61,7 @@ pub enum Linked {
     /// It is linked, and these bytes are the blob.
     Stored,
     /// It is linked to bytes that were there before. The key of the new ones is given up to the outbox;
-    /// the collector deletes them.
+    /// the caller may delete them at once.
     Surplus {
         /// Where the blob's bytes are.
         live_key: String,

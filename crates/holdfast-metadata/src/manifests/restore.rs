@@ -15,8 +15,7 @@ use super::PutManifest;
 use super::put::{Put, find_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::TagReason;
-use crate::tags::{self, Pointing};
-use crate::{Metadata, Result, blobs, repositories, tag_history};
+use crate::{Metadata, Result, blobs, repositories, tag_history, tags};
 
 /// Manifests to bring back.
 #[derive(Clone, Debug)]
@@ -73,18 +72,15 @@ impl Metadata {
             tag,
             now,
         } = restore;
-        let (grace, untagged_after) = (self.grace(), self.untagged_after());
-        let puts = manifests.into_iter().map(|manifest| Put {
-            manifest,
-            grace,
-            untagged_after,
-        });
+        let grace = self.grace();
+        let puts = manifests
+            .into_iter()
+            .map(|manifest| Put { manifest, grace });
         self.write(RestoreManifests {
             repository,
             puts: puts.collect(),
             tag,
             grace,
-            untagged_after,
             now,
         })
         .await
@@ -96,7 +92,6 @@ struct RestoreManifests {
     puts: Vec<Put>,
     tag: Option<RestoreTag>,
     grace: Duration,
-    untagged_after: Option<Duration>,
     now: Timestamp,
 }
 
@@ -179,14 +174,17 @@ impl RestoreManifests {
         let id = find_manifest(tx, repo_id, tag.to)
             .await?
             .ok_or_else(|| crate::Error::internal("a manifest is gone right after it was found"))?;
-        let pointing = Pointing {
-            to: (id, tag.to),
-            reason: TagReason::Restore,
-            actor: None,
-            untagged_after: self.untagged_after,
-            now: self.now,
-        };
-        tags::point(tx, repo_id, &tag.tag, pointing).await
+        let target = (id, tag.to);
+        tags::point(
+            tx,
+            repo_id,
+            &tag.tag,
+            target,
+            TagReason::Restore,
+            None,
+            self.now,
+        )
+        .await
     }
 }
 

@@ -4,8 +4,6 @@
 
 mod crash;
 mod fixture;
-mod gc;
-mod gc_model;
 mod invariants;
 mod model;
 mod race;

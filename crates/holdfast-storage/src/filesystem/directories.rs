@@ -5,8 +5,9 @@
 //! commit syncs two directories as a rule: the digest's own, and the one that holds it.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -37,6 +38,15 @@ impl Directories {
     /// Makes a directory and those above it, unless they exist.
     pub(super) fn make(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory).map_err(Error::at("make directory", directory))
+    }
+
+    /// Makes a directory that only this user may look into, unless it exists.
+    pub(super) fn make_private(&self, directory: &Path) -> Result<()> {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
+        made.map_err(Error::at("make directory", directory))
     }
 
     /// Makes a new entry of `leaf` durable, and `leaf` itself up to the root.

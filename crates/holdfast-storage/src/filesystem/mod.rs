@@ -52,7 +52,7 @@ mod upload_buffers;
 mod writeback;
 mod writer;
 
-use std::path::{self, Path};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -130,6 +130,7 @@ impl Filesystem {
         for directory in [paths.uploads(), paths.unverified_uploads(), paths.blobs()] {
             directories.make(&directory)?;
         }
+        directories.make_private(&paths.snapshots())?;
         if let Some(above) = paths.root().parent() {
             // Best effort: the root may have been made just now, but what is above it is not ours.
             let _ = directories::sync(above);
@@ -171,6 +172,11 @@ impl Filesystem {
     /// Whether Distribution has kept repositories in this directory, which this store knows nothing of.
     pub fn holds_distribution_repositories(&self) -> bool {
         self.shared.paths.distribution_repositories().exists()
+    }
+
+    /// The directory of the snapshots of the metadata, where redo logs belong too. Only this user may read it.
+    pub fn snapshots_directory(&self) -> PathBuf {
+        self.shared.paths.snapshots()
     }
 
     /// Runs a disk job that changes something.

@@ -12,6 +12,10 @@
 //! └── holdfast/                                   this driver's own
 //!     ├── lock                                    locked by the process in charge; its pid, the boot id
 //!     ├── probe                                   exists only while the health check runs
+//!     ├── snapshots/                              0700: it holds the metadata, secrets included
+//!     │   ├── list.json                           what snapshots there are
+//!     │   ├── <number>.db.gz                      a snapshot of the metadata
+//!     │   └── <number>.log                        what was committed after it (written by the metadata)
 //!     ├── uploads/
 //!     │   └── <upload id>                         the bytes of an upload so far
 //!     └── unverified/
@@ -34,7 +38,7 @@ use std::path::{Path, PathBuf};
 use holdfast_model::UploadId;
 
 use crate::StorageKey;
-use crate::storage_key::{BLOBS, RESERVED};
+use crate::storage_key::{BLOBS, RESERVED, SNAPSHOTS};
 
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -77,6 +81,10 @@ impl Paths {
 
     pub(super) fn lock(&self) -> PathBuf {
         self.own.join("lock")
+    }
+
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.root.join(SNAPSHOTS)
     }
 
     pub(super) fn uploads(&self) -> PathBuf {
@@ -126,6 +134,10 @@ mod tests {
             (
                 paths.unverified_upload(id),
                 format!("/r/holdfast/unverified/{id}"),
+            ),
+            (
+                paths.object(&StorageKey::snapshot(7)),
+                format!("{}/0000000007.db.gz", paths.snapshots().display()),
             ),
             (paths.lock(), "/r/holdfast/lock".to_owned()),
             (paths.probe_staged(), "/r/holdfast/probe".to_owned()),

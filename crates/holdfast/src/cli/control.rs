@@ -108,13 +108,8 @@ impl Control {
                 }
             }
         }
-        let app = App::build(&loaded.config).await?;
+        let app = App::build(&loaded.config, false).await?;
         Ok(Control::Here(Arc::new(app)))
-    }
-
-    /// Whether this process does the work, no server being there.
-    pub(super) fn is_here(&self) -> bool {
-        matches!(self, Control::Here(_))
     }
 
     /// Asks, and reads the whole answer.
@@ -217,12 +212,6 @@ impl Control {
         }
         Err(explained(status, &text))
     }
-}
-
-/// A path with a query.
-pub(super) fn query(path: &str, pairs: &[(&str, &str)]) -> String {
-    let mut encoded = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
-    encoded.extend_pairs(pairs).finish()
 }
 
 /// An answer, part by part.

@@ -8,7 +8,6 @@ mod check;
 mod config;
 mod control;
 mod garbage_collect;
-mod gc;
 mod healthcheck;
 mod htpasswd;
 mod serve;
@@ -47,14 +46,16 @@ enum Command {
     Serve {
         /// The configuration, in Distribution's YAML; without one, data goes to ./holdfast-data and the port is 5000.
         config: Option<PathBuf>,
+        /// Start although blobs are stored and the metadata is gone without a snapshot: every repository is empty then.
+        #[arg(long)]
+        accept_empty: bool,
         /// More arguments are ignored, as in Distribution.
         #[arg(hide = true)]
         ignored: Vec<OsString>,
     },
-    /// Remove what is no longer needed, with Distribution's flags and output. A running registry does so by itself.
+    /// Remove what no manifest uses. Not in this release.
+    #[command(visible_alias = "gc")]
     GarbageCollect(garbage_collect::Arguments),
-    /// See what the collector does, run it, ask it why something is kept; alone, as garbage-collect.
-    Gc(Box<gc::Arguments>),
     /// List or cancel upload sessions.
     Uploads {
         #[command(subcommand)]
@@ -120,9 +121,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             eprintln!("{}", Cli::command().render_help());
             ExitCode::SUCCESS
         }
-        Some(Command::Serve { config, .. }) => serve::run(config, registry),
-        Some(Command::GarbageCollect(arguments)) => garbage_collect::run(arguments),
-        Some(Command::Gc(arguments)) => gc::run(*arguments),
+        Some(Command::Serve {
+            config,
+            accept_empty,
+            ..
+        }) => serve::run(config, registry, accept_empty),
+        Some(Command::GarbageCollect(arguments)) => garbage_collect::run(&arguments),
         Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Config { command }) => config::run(command),
@@ -153,11 +157,6 @@ fn say(text: &str) -> ExitCode {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// Prints a part of the output, as [`say`] does.
-fn print(text: std::fmt::Arguments<'_>) {
-    let _ = say(&text.to_string());
 }
 
 /// Where the images of `registry:2` and `registry:3` have their configuration.
@@ -217,14 +216,4 @@ fn load(path: Option<PathBuf>, required: bool) -> Result<Loaded, String> {
 fn configuration_error(error: &str) -> ExitCode {
     eprintln!("configuration error: {error}");
     ExitCode::from(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
 }

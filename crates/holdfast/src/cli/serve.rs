@@ -15,7 +15,7 @@ use crate::edge::{Edge, Listener, listen_control, serve_control, serve_debug};
 use crate::error_chain::attempt;
 use crate::{health, jobs, limits, log};
 
-pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
+pub(super) fn run(path: Option<PathBuf>, path_required: bool, accept_empty: bool) -> ExitCode {
     let loaded = match load(path, path_required) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -33,7 +33,7 @@ pub(super) fn run(path: Option<PathBuf>, path_required: bool) -> ExitCode {
         Err(error) => return fatal(&format!("cannot start the runtime: {error}")),
     };
     let code = runtime
-        .block_on(serve(loaded))
+        .block_on(serve(loaded, accept_empty))
         .unwrap_or_else(|error| fatal(&error));
     // Reads that still wait for a disk must not hold up the exit.
     runtime.shutdown_background();
@@ -56,7 +56,7 @@ fn fatal(error: &str) -> ExitCode {
     ExitCode::from(1)
 }
 
-async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
+async fn serve(loaded: Loaded, accept_empty: bool) -> Result<ExitCode, String> {
     let Loaded {
         config, warnings, ..
     } = loaded;
@@ -74,12 +74,12 @@ async fn serve(loaded: Loaded) -> Result<ExitCode, String> {
 
     let mut config = config;
     limits::raise_open_files(&mut config.http.max_connections);
-    let app = Arc::new(App::build(&config).await?);
+    let app = Arc::new(App::build(&config, accept_empty).await?);
     let edge = Edge::new(Arc::clone(&app), &config.http)?;
     let listener = Listener::open(&config.http.listen).await?;
     let stop = CancellationToken::new();
     health::start(&app.health, &config.health, app.operations.store(), &stop);
-    jobs::start(&app.operations, &config, &stop);
+    jobs::start(&app, &config, &stop);
     if let Some(address) = &config.http.debug {
         let listener = Listener::tcp(address).await?;
         let place = listener.describe();

@@ -1,6 +1,7 @@
 //! The sections `metadata` and `access`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::auth::Auth;
 use super::reader::Section;
@@ -28,6 +29,24 @@ impl Metadata {
                 Self::File(root_directory.join("holdfast").join("metadata.db"))
             }
             (None, Driver::InMemory) => Self::InMemory,
+        }
+    }
+}
+
+/// Snapshots of the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// Time between two, when something changed.
+    pub interval: Duration,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+impl Snapshots {
+    pub(super) fn read(snapshots: &Section<'_>) -> Self {
+        Self {
+            interval: snapshots.positive_duration("interval"),
+            keep: snapshots.count("keep"),
         }
     }
 }

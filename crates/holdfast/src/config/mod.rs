@@ -15,7 +15,6 @@ mod check;
 mod document;
 mod duration;
 mod environment;
-mod gc;
 mod health;
 mod http;
 mod keys;
@@ -37,10 +36,9 @@ mod tls;
 mod validation;
 mod yaml;
 
-pub use access::{Access, Metadata};
+pub use access::{Access, Metadata, Snapshots};
 pub use auth::Auth;
 pub use document::{Document, Location, Map, Meaning, Node, Pair, Scalar, Value};
-pub use gc::Gc;
 pub use health::{FileCheck, Health, HttpCheck, Rhythm, TcpCheck};
 pub use http::{Header, Http};
 pub use keys::{Entry, Kind, Status, entries};
@@ -71,14 +69,6 @@ storage:
 http: {addr: ':5000'}
 ";
 
-/// A duration as the configuration spells it; none below zero.
-pub(crate) fn parse_duration(text: &str) -> Option<std::time::Duration> {
-    let nanoseconds = duration::parse(text)?;
-    u64::try_from(nanoseconds)
-        .ok()
-        .map(std::time::Duration::from_nanos)
-}
-
 /// The only version of the format.
 const VERSION: &str = "0.1";
 
@@ -105,6 +95,8 @@ pub struct Config {
     pub storage: Storage,
     /// Where facts about content are kept.
     pub metadata: Metadata,
+    /// Snapshots of the metadata.
+    pub snapshots: Snapshots,
     /// Who is let in.
     pub auth: Auth,
     /// Who may do what.
@@ -121,8 +113,6 @@ pub struct Config {
     pub tags: Tags,
     /// Limits of pushes.
     pub limits: Limits,
-    /// Garbage collection.
-    pub gc: Gc,
 }
 
 /// A configuration that can be used, with what there is to say about it.
@@ -163,13 +153,13 @@ impl Config {
         Self {
             log: Log::read(&top.section("log")),
             metadata: Metadata::read(&top.section("metadata"), &storage.driver),
+            snapshots: Snapshots::read(&top.section("metadata").section("snapshots")),
             access: Access::read(&top.section("access"), &auth),
             health: Health::read(&top.section("health")),
             validation: Validation::read(&top.section("validation")),
             catalog: Catalog::read(&top.section("catalog")),
             tags: Tags::read(&top.section("tags")),
             limits: Limits::read(&top.section("limits")),
-            gc: Gc::read(&top.section("gc")),
             storage,
             auth,
             http,

@@ -18,6 +18,7 @@ pub(crate) async fn render(app: &App) -> String {
     process::write(&mut page);
     requests::write(&mut page);
     metadata(app, &mut page);
+    snapshots(app, &mut page);
     page.into_text()
 }
 
@@ -41,4 +42,29 @@ fn metadata(app: &App, page: &mut Page) {
     let waiting = "holdfast_metadata_changes_waiting";
     page.gauge(waiting, "Changes that wait for the metadata database now.");
     page.sample(waiting, &[], counters.waiting);
+}
+
+fn snapshots(app: &App, page: &mut Page) {
+    let Some(snapshots) = &app.snapshots else {
+        return;
+    };
+    let time = "holdfast_metadata_snapshot_timestamp_seconds";
+    page.gauge(
+        time,
+        "When the newest snapshot of the metadata was taken; 0 without one.",
+    );
+    let taken_at = snapshots
+        .taken_at()
+        .map_or(0, |time| time.as_micros() / 1_000_000);
+    page.sample(time, &[], taken_at);
+    let redo = app.operations.metadata().redo();
+    let bytes = "holdfast_metadata_redo_log_bytes";
+    page.gauge(bytes, "Length of the log of what was committed after it.");
+    page.sample(bytes, &[], redo.bytes);
+    let whole = "holdfast_metadata_redo_log_whole";
+    page.gauge(
+        whole,
+        "1 while snapshots and log hold everything; 0 when the log could not be written.",
+    );
+    page.sample(whole, &[], u8::from(!redo.incomplete));
 }

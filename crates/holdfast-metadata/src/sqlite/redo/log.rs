@@ -24,6 +24,9 @@ pub(crate) struct RedoTotals {
     pub(crate) bytes: AtomicU64,
     /// Only a new snapshot makes snapshots and logs whole again.
     pub(crate) incomplete: AtomicBool,
+    /// The process before ended suddenly. What it wrote to the log is right as far as can be seen without reading
+    /// all of it; a power loss may have left holes.
+    pub(crate) unverified: AtomicBool,
 }
 
 /// The redo log of a database.
@@ -80,10 +83,13 @@ impl Redo {
             None => Start::New,
             Some(number) => redo.go_on(*number)?,
         };
-        // After a crash the log is right as far as can be seen cheaply; a snapshot makes sure.
-        redo.totals
+        let totals = &redo.totals;
+        totals
             .incomplete
-            .store(start != Start::Clean, Ordering::Relaxed);
+            .store(matches!(start, Start::New | Start::Lost), Ordering::Relaxed);
+        totals
+            .unverified
+            .store(start == Start::Caught, Ordering::Relaxed);
         Ok((redo, start))
     }
 
@@ -319,6 +325,7 @@ impl Redo {
         self.totals.number.store(number, Ordering::Relaxed);
         self.totals.bytes.store(open.bytes, Ordering::Relaxed);
         self.totals.incomplete.store(false, Ordering::Relaxed);
+        self.totals.unverified.store(false, Ordering::Relaxed);
         self.open = Some(open);
         Ok(())
     }

@@ -1,0 +1,178 @@
+//! A database that is gone, damaged, or was copied from under a running server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use holdfast_tests::{Command, Daemon, Image, Registry, Workbench, eventually};
+
+use crate::storm::{Storm, assert_served};
+
+fn database(registry: &Registry) -> PathBuf {
+    registry.data().join("holdfast/metadata.db")
+}
+
+fn remove_database(registry: &Registry) {
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", database(registry).display());
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+/// How often the server put its metadata together so far; its log goes on over restarts.
+fn recoveries(registry: &Registry) -> usize {
+    registry.log().matches("put the metadata together").count()
+}
+
+/// What SQLite itself says of a database that nobody uses.
+#[track_caller]
+fn assert_sound(database: &Path) {
+    let connection = rusqlite::Connection::open(database).expect("opening the database");
+    let verdict: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .expect("checking the database");
+    assert_eq!(verdict, "ok");
+}
+
+#[test]
+fn a_database_that_is_gone_or_damaged_comes_back_with_every_push() {
+    for snapshots in ["interval: 1h", "interval: 100ms"] {
+        let mut registry = Registry::builder()
+            .section(&format!(
+                "metadata: {{snapshots: {{{snapshots}, keep: 3}}}}"
+            ))
+            .start();
+        let mut all = Vec::new();
+        for (number, damage) in [
+            "gone after a kill",
+            "gone after a stop",
+            "not a database",
+            "gone again",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let storm = Storm::start(&registry, 2, 10 + number as u64);
+            storm.wait_for(10);
+            if damage == "gone after a stop" {
+                let pushed = storm.stop();
+                all.extend(pushed);
+                registry.terminate();
+            } else {
+                all.extend(storm.stop());
+                registry.kill();
+            }
+            if damage == "not a database" {
+                fs::write(database(&registry), "this is no database ".repeat(1000))
+                    .expect("damage");
+                let _ = fs::remove_file(format!("{}-wal", database(&registry).display()));
+            } else {
+                remove_database(&registry);
+            }
+            registry.restart();
+            assert_served(&registry.http(), &all, &all);
+            assert!(
+                registry.log().contains("put the metadata together"),
+                "{damage}"
+            );
+        }
+        // And it goes on from there.
+        let before = recoveries(&registry);
+        registry.restart();
+        assert_eq!(recoveries(&registry), before);
+        assert_served(&registry.http(), &all, &all);
+        registry.terminate();
+        assert_sound(&database(&registry));
+    }
+}
+
+#[test]
+fn a_tar_of_a_running_server_has_every_push_acknowledged_before_it() {
+    // Snapshots and their logs change all the time; fewer are made during one tar than are kept.
+    for (round, interval) in ["200ms", "1h", "200ms"].into_iter().enumerate() {
+        let registry = Registry::builder()
+            .section(&format!(
+                "metadata: {{snapshots: {{interval: {interval}, keep: 500}}}}"
+            ))
+            .start();
+        let storm = Storm::start(&registry, 8, 100 + round as u64);
+        storm.wait_for(100);
+        let before = storm.pushed();
+        let elsewhere = Workbench::new();
+        let archive = elsewhere.path("data.tar");
+        let packed = Command::new("tar")
+            .arg("-C")
+            .arg(registry.data())
+            .arg("-cf")
+            .arg(&archive)
+            .arg(".")
+            .finish();
+        // 1: some file changed while it was read.
+        assert!(matches!(packed.status.code(), Some(0 | 1)), "{packed:?}");
+        storm.wait_for(10);
+        let all = storm.stop();
+        drop(registry);
+
+        let mut restored = Registry::builder().start_on(|data| {
+            fs::create_dir(data).expect("making a directory");
+            Command::new("tar")
+                .arg("-C")
+                .arg(data)
+                .arg("-xf")
+                .arg(&archive)
+                .run();
+        });
+        assert_eq!(recoveries(&restored), 1);
+        assert_served(&restored.http(), &before, &all);
+        // It is a registry like any other.
+        restored
+            .http()
+            .push_image("after/restore", "v1", &Image::new(7000, &[1000]));
+        restored.restart();
+        assert_eq!(recoveries(&restored), 1);
+        assert_served(&restored.http(), &before, &all);
+        assert_eq!(restored.http().tags("after/restore"), ["v1"]);
+        restored.terminate();
+        assert_sound(&database(&restored));
+    }
+}
+
+#[test]
+fn without_any_snapshot_a_full_store_is_not_taken_for_an_empty_one() {
+    let mut registry = Registry::start();
+    let image = Image::new(7100, &[1000]);
+    registry.http().push_image("lost/app", "v1", &image);
+    registry.kill();
+    remove_database(&registry);
+    fs::remove_dir_all(registry.data().join("holdfast/snapshots")).expect("removing the snapshots");
+    let serve = |extra: &[&str]| {
+        let mut command = process::Command::new(Registry::program());
+        command.arg("serve").args(extra).arg(registry.config_file());
+        command
+    };
+    let refused = serve(&[]).output().expect("running the server");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned()
+        + &String::from_utf8_lossy(&refused.stdout);
+    assert!(said.contains("--accept-empty"), "{said}");
+    assert!(
+        !database(&registry).exists(),
+        "a refusal leaves nothing behind"
+    );
+
+    let log = registry.home().join("accepting.log");
+    let _daemon = Daemon::start("the registry", &mut serve(&["--accept-empty"]), &log);
+    eventually("an answer", || {
+        registry.http().get("/v2/").try_send().is_ok()
+    });
+    let _ = registry
+        .http()
+        .get("/v2/lost/app/tags/list")
+        .send()
+        .expect(404);
+    registry.http().push_image("lost/app", "v1", &image);
+    assert_eq!(registry.http().tags("lost/app"), ["v1"]);
+}
