@@ -4,8 +4,9 @@
 //! `UPLOAD_BUFFERS` × `UPLOAD_BUFFER_BYTES`, however many uploads there are, and nobody queues behind
 //! a slow client that holds a buffer.
 //!
-//! They begin on a block border, as writing past the page cache demands. A buffer of this size comes
-//! fresh from the system and every page of it faults; that is why a few idle ones are kept.
+//! They begin on a block border, as writing past the page cache demands. Memory of this size comes fresh
+//! from the system, and every page faults when it is first written to. So a few idle buffers are kept, and
+//! none is filled with zeros: a small upload touches no more of its buffer than it needs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,13 +43,14 @@ impl UploadBuffers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let memory = idle.unwrap_or_else(|| vec![0; UPLOAD_BUFFER_BYTES + BLOCK_BYTES]);
+        let mut memory =
+            idle.unwrap_or_else(|| Vec::with_capacity(UPLOAD_BUFFER_BYTES + BLOCK_BYTES));
         let start = memory.as_ptr().align_offset(BLOCK_BYTES);
+        memory.resize(start, 0);
         let past_border = (offset % BLOCK_BYTES as u64) as usize;
         Some(UploadBuffer {
             memory,
             start,
-            end: start,
             full: start + UPLOAD_BUFFER_BYTES - past_border,
             pool: Arc::clone(self),
         })
@@ -61,8 +63,7 @@ pub(super) struct UploadBuffer {
     memory: Vec<u8>,
     /// The first aligned byte of the memory.
     start: usize,
-    end: usize,
-    /// Where the last byte goes.
+    /// The length of the memory with the last byte in it.
     full: usize,
     pool: Arc<UploadBuffers>,
 }
@@ -70,18 +71,17 @@ pub(super) struct UploadBuffer {
 impl UploadBuffer {
     /// Takes as much of the front of `bytes` as there is room for; how much that was.
     pub(super) fn fill(&mut self, bytes: &mut Bytes) -> usize {
-        let part = bytes.split_to(bytes.len().min(self.full - self.end));
-        self.memory[self.end..self.end + part.len()].copy_from_slice(&part);
-        self.end += part.len();
+        let part = bytes.split_to(bytes.len().min(self.full - self.memory.len()));
+        self.memory.extend_from_slice(&part);
         part.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.end == self.full
+        self.memory.len() == self.full
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        &self.memory[self.start..]
     }
 }
 
