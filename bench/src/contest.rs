@@ -82,7 +82,7 @@ pub(crate) fn run(
     for contestant in contestants {
         let home = contestant.home(group);
         drop(contestant);
-        let _ = std::fs::remove_dir_all(bench.data().join(home));
+        let _ = bench.discard(&bench.data().join(home));
     }
     Ok(outcome)
 }
@@ -159,7 +159,7 @@ impl Contestant {
         group.fill(&server, bench)?;
         let sample = round(&server);
         drop(server);
-        std::fs::remove_dir_all(bench.data().join(&home))?;
+        bench.discard(&bench.data().join(&home))?;
         sample
     }
 }

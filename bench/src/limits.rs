@@ -180,7 +180,7 @@ pub(crate) fn synced_files(bench: &Bench, threads: usize, bytes: u64) -> Result<
         Ok::<_, crate::Error>(())
     })?;
     let sample = sample(next.into_inner() as f64, start);
-    fs::remove_dir_all(&directory)?;
+    bench.discard(&directory)?;
     Ok(sample)
 }
 
