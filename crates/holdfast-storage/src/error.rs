@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use holdfast_model::UploadId;
+use rustix::io::Errno;
 
 use crate::StorageKey;
 
@@ -50,6 +51,17 @@ pub enum Error {
         max: u64,
     },
 
+    /// Too many files are open, by this process or in the whole system; later it may work.
+    #[error("cannot {operation} {subject}")]
+    Overloaded {
+        /// What was attempted.
+        operation: &'static str,
+        /// The path or key concerned.
+        subject: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
     /// An object ends before its size. It is damaged, and reading it again will not help.
     #[error("{key} is damaged: it ends at byte {end} of {size}")]
     Truncated {
@@ -83,7 +95,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error for a failed system call on `subject`: [`Full`](Self::Full) when that is the cause.
+    /// The error for a failed system call on `subject`: [`Full`](Self::Full) or
+    /// [`Overloaded`](Self::Overloaded) when that is the cause.
     ///
     /// A file that grows past what its file system can address (`EFBIG`) is not `Full`: free space
     /// would not help.
@@ -93,6 +106,13 @@ impl Error {
         source: io::Error,
     ) -> Error {
         let subject = subject.into();
+        if let Some(Errno::MFILE | Errno::NFILE) = Errno::from_io_error(&source) {
+            return Error::Overloaded {
+                operation,
+                subject,
+                source,
+            };
+        }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full {
                 operation,
@@ -138,17 +158,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_is_told_from_unavailable() {
-        for (errno, full) in [
-            (rustix::io::Errno::NOSPC, true),
-            (rustix::io::Errno::DQUOT, true),
-            (rustix::io::Errno::FBIG, false),
-            (rustix::io::Errno::IO, false),
-            (rustix::io::Errno::ACCESS, false),
-            (rustix::io::Errno::ROFS, false),
+    fn what_may_pass_is_told_from_unavailable() {
+        for (errno, full, overloaded) in [
+            (Errno::NOSPC, true, false),
+            (Errno::DQUOT, true, false),
+            (Errno::MFILE, false, true),
+            (Errno::NFILE, false, true),
+            (Errno::FBIG, false, false),
+            (Errno::IO, false, false),
+            (Errno::ACCESS, false, false),
+            (Errno::ROFS, false, false),
         ] {
             let error = Error::io("write", "x", errno.into());
-            assert_eq!(matches!(error, Error::Full { .. }), full, "{errno:?}");
+            let found = (
+                matches!(error, Error::Full { .. }),
+                matches!(error, Error::Overloaded { .. }),
+            );
+            assert_eq!(found, (full, overloaded), "{errno:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use holdfast_tests::{Blob, Findings, Image, Registry, eventually, random_bytes};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use super::{ABSENT, OCI_MANIFEST, OCTETS, assert_well, begins_with, open_session};
 
@@ -124,6 +124,41 @@ fn clients_that_do_not_read() {
         .send()
         .expect(200);
     assert!(whole.body == blob.bytes, "other bytes");
+    assert_well(&registry);
+}
+
+/// A pull for which no file can be opened can be made again later, and says so.
+#[test]
+fn no_descriptor_left() {
+    let registry = Registry::start();
+    let http = registry.http();
+    let blob = Blob::new(OCTETS, random_bytes(1401, 1000));
+    http.push_blob("full/app", &blob);
+    let mut raw = http.open().expect("connecting");
+    let request = format!(
+        "GET /v2/full/app/blobs/{} HTTP/1.1\r\nHost: x\r\n\r\n",
+        blob.digest
+    );
+    let pid = Pid::from_raw(registry.pid().cast_signed());
+    let limit = |limit| prlimit(pid, Resource::Nofile, limit).expect("limiting open files");
+    // The connection must be accepted before there is no room for it.
+    raw.send("GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sending a request");
+    assert_eq!(raw.answer(false).expect("an answer").status, 200);
+    let before = limit(Rlimit {
+        current: Some(3),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    });
+    raw.send(&request).expect("sending a request");
+    let refused = raw.answer(false).expect("an answer");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    assert!(String::from_utf8_lossy(&refused.body).contains("UNAVAILABLE"));
+    limit(before);
+    raw.send(&request).expect("sending a request");
+    let answered = raw.answer(false).expect("an answer");
+    assert_eq!(answered.status, 200);
+    assert!(answered.body == blob.bytes, "other bytes");
     assert_well(&registry);
 }
 

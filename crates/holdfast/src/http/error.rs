@@ -347,6 +347,11 @@ fn full() -> Error {
     .message("no space left for this push")
 }
 
+/// The answer when there is too much to do just now.
+fn overloaded() -> Error {
+    unavailable("the registry is overloaded").header(RETRY_AFTER, "1")
+}
+
 /// The answer for content that the registry has and cannot give: what found it has logged it.
 fn damaged() -> Error {
     let detail = json!("the stored content is missing or damaged");
@@ -364,6 +369,7 @@ fn storage_error(cause: &holdfast_storage::Error) -> Error {
             json!({"id": id.to_string()}),
         ),
         E::UploadBusy(_) => unavailable(cause.to_string()).header(RETRY_AFTER, "1"),
+        E::Overloaded { .. } => overloaded(),
         E::TooLarge { .. } | E::Locked { .. } | E::Unavailable { .. } => inside(),
     }
 }
@@ -372,9 +378,7 @@ fn metadata_error(cause: &holdfast_metadata::Error) -> Error {
     use holdfast_metadata::Error as E;
     match cause {
         E::Full(_) => full(),
-        E::Busy(_) | E::Overloaded | E::Closed => {
-            unavailable("the registry is overloaded").header(RETRY_AFTER, "1")
-        }
+        E::Busy(_) | E::Overloaded | E::Closed => overloaded(),
         E::Unavailable(_)
         | E::Corrupt(_)
         | E::NewerSchema { .. }
