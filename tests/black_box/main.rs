@@ -4,6 +4,7 @@
 
 mod api;
 mod clients;
+mod collection;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod crash;

@@ -20,7 +20,7 @@ mod adoption;
 mod blobs;
 mod cache;
 mod error;
-mod gc_queues;
+mod gc;
 mod ids;
 mod integrity;
 mod lease;
@@ -29,7 +29,7 @@ mod metadata;
 mod migrations;
 mod operation;
 mod options;
-mod outbox;
+mod pulls;
 pub mod recovery;
 mod referrers;
 mod repositories;
@@ -45,16 +45,21 @@ pub use adoption::{
 };
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
+pub use gc::{
+    Collected, Day, Discarded, GcStatus, Hold, Kind, Moment, Queue, Untagged, UntaggedPage,
+    UntaggedPolicy, Why,
+};
 pub use integrity::{
     Affected, AffectedRepository, BlobRow, BlobState, LinkRow, ManifestRecord, NamedBlob, Repair,
     RepositoryRow, StaleBlob, TagRow,
 };
 pub use manifests::{
-    BlobReference, ChildReference, PutManifest, PutOutcome, Restore, RestoreTag, Restored,
-    StoredManifest, TrashedManifest,
+    BlobReference, ChildReference, NeededBlobs, PutManifest, PutOutcome, Restore, RestoreTag,
+    Restored, StoredManifest, TrashedManifest,
 };
 pub use metadata::{Counters, EngineFault, Metadata, RedoState};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
+pub use pulls::Pull;
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;
 pub use tag_history::{TagChange, TagReason};

@@ -24,6 +24,7 @@ struct Inner {
     engine: Sqlite,
     cache: Cache,
     grace: Duration,
+    untagged_after: Option<Duration>,
 }
 
 /// What the database did since it was opened.
@@ -78,6 +79,7 @@ impl Metadata {
             engine,
             cache,
             grace: options.grace,
+            untagged_after: options.untagged_after,
         })))
     }
 
@@ -142,12 +144,12 @@ impl Metadata {
         &self.0.cache
     }
 
-    /// How long what is given up is kept.
-    pub fn grace_period(&self) -> Duration {
+    /// How long an unused link, and a deleted manifest, is kept.
+    pub fn grace(&self) -> Duration {
         self.0.grace
     }
 
-    pub(crate) fn grace(&self) -> Duration {
-        self.0.grace
+    pub(crate) fn untagged_after(&self) -> Option<Duration> {
+        self.0.untagged_after
     }
 }

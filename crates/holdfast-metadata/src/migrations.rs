@@ -49,6 +49,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "repairs",
         sql: include_str!("../schema/0005_repairs.sql"),
     },
+    Migration {
+        version: 6,
+        name: "garbage collection",
+        sql: include_str!("../schema/0006_garbage_collection.sql"),
+    },
 ];
 
 const SCHEMA_VERSIONS: &str = "

@@ -27,6 +27,9 @@ pub(crate) trait Write: Operation<Output: 'static> + 'static {
     /// What its answer promises.
     const DURABILITY: Durability;
 
+    /// Whether its effects are taken back, so that only its answer remains.
+    const UNDONE: bool = false;
+
     /// Of which repositories cached answers may become wrong. A change that only adds (links a blob,
     /// stores an untagged manifest) makes none wrong: absence is never cached.
     fn outdates(&self) -> Outdated<'_> {

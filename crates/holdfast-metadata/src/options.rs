@@ -31,6 +31,8 @@ pub struct Options {
     pub grace: Duration,
     /// The directory of the redo logs; none are kept without one. It must be there.
     pub redo: Option<PathBuf>,
+    /// A manifest that loses its last tag is queued for review so much later; never if `None`.
+    pub untagged_after: Option<Duration>,
     /// Changes that may wait for the writer.
     pub queue_length: usize,
     /// Where the counter in new ids starts: chance, so that two processes hardly ever make the same.
@@ -45,6 +47,7 @@ impl Options {
             cache_bytes: DEFAULT_CACHE_BYTES,
             grace: DEFAULT_GRACE,
             redo: None,
+            untagged_after: None,
             queue_length: DEFAULT_QUEUE_LENGTH,
             id_seed,
         }

@@ -1,7 +1,10 @@
 //! Tags: names that point at manifests.
 
+use std::time::Duration;
+
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
+use crate::gc::{Reason, queue_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::repositories::{self, Population};
 use crate::tag_history::{Change, TagReason, record};
@@ -37,6 +40,7 @@ impl Metadata {
         self.write(Delete {
             repository: repository.clone(),
             tag: tag.clone(),
+            untagged_after: self.untagged_after(),
             now,
         })
         .await
@@ -70,6 +74,7 @@ impl Operation for Page<'_> {
 struct Delete {
     repository: RepositoryName,
     tag: Tag,
+    untagged_after: Option<Duration>,
     now: Timestamp,
 }
 
@@ -89,6 +94,7 @@ impl Operation for Delete {
         )
         .await?;
         record(tx, repo_id, &self.tag, Change::deleted(old), None, self.now).await?;
+        queue_untagged(tx, repo_id, old, self.untagged_after, self.now).await?;
         Ok(true)
     }
 }
@@ -101,16 +107,35 @@ impl Write for Delete {
     }
 }
 
-/// Points a tag at a manifest, given by id and digest; what it pointed at before.
+/// How a tag gets its manifest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pointing {
+    /// Id and digest of the manifest.
+    pub(crate) to: (i64, Digest),
+    /// Why.
+    pub(crate) reason: TagReason,
+    /// Who does it.
+    pub(crate) actor: Option<i64>,
+    /// When the manifest that loses the tag is reviewed, if there is a policy about that.
+    pub(crate) untagged_after: Option<Duration>,
+    /// The current time.
+    pub(crate) now: Timestamp,
+}
+
+/// Points a tag at a manifest; what it pointed at before.
 pub(crate) async fn point<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
     tag: &Tag,
-    (manifest_id, new): (i64, Digest),
-    reason: TagReason,
-    actor: Option<i64>,
-    now: Timestamp,
+    pointing: Pointing,
 ) -> Result<Option<Digest>> {
+    let Pointing {
+        to: (manifest_id, new),
+        reason,
+        actor,
+        untagged_after,
+        now,
+    } = pointing;
     let old = target(tx, repo_id, tag).await?;
     tx.execute(
         "INSERT INTO tags (repo_id, name, manifest_id, created_at, updated_at, updated_by)
@@ -127,8 +152,25 @@ pub(crate) async fn point<T: Transaction>(
             reason,
         };
         record(tx, repo_id, tag, change, actor, now).await?;
+        if let Some(old) = old {
+            queue_untagged(tx, repo_id, old, untagged_after, now).await?;
+        }
     }
     Ok(old)
+}
+
+/// Queues a manifest that lost a tag, perhaps its last, if there is a policy about that.
+async fn queue_untagged<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    digest: Digest,
+    untagged_after: Option<Duration>,
+    now: Timestamp,
+) -> Result<()> {
+    match untagged_after {
+        Some(after) => queue_manifest(tx, repo_id, digest, now.plus(after), Reason::Untagged).await,
+        None => Ok(()),
+    }
 }
 
 /// The digest a tag points at; the tag stays locked.

@@ -7,7 +7,7 @@
 use holdfast_model::{Algorithm, RepositoryName, Timestamp, UploadId};
 
 use crate::operation::{Durability, Operation, Transaction, Write, params};
-use crate::{Error, Metadata, Result, gc_queues, repositories};
+use crate::{Error, Metadata, Result, gc, repositories};
 
 pub(crate) const FIND_UPLOAD: &str =
     "SELECT u.offset_bytes, u.hash_state, u.algorithm, u.created_at, u.expires_at, u.storage_key
@@ -290,7 +290,7 @@ impl Operation for Delete {
         let Some(mut row) = deleted else {
             return Ok(false);
         };
-        gc_queues::discard_key(tx, &row.text()?, None, self.now).await?;
+        gc::discard_key(tx, &row.text()?, None, self.now).await?;
         Ok(true)
     }
 }

@@ -17,6 +17,12 @@ impl Timestamp {
         self.0
     }
 
+    /// This time and a duration earlier; the near end of time when that overflows.
+    pub fn minus(self, duration: Duration) -> Timestamp {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_sub(micros))
+    }
+
     /// This time and a duration later; the far end of time when that overflows.
     pub fn plus(self, duration: Duration) -> Timestamp {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);

@@ -89,8 +89,7 @@ impl App {
     /// A store with blobs and without any metadata is refused unless `accept_empty`.
     pub(crate) async fn build(config: &Config, accept_empty: bool) -> Result<App, String> {
         let (store, logs) = open_store(&config.storage.driver)?;
-        let metadata =
-            open_metadata(&config.metadata, &*store, logs.as_deref(), accept_empty).await?;
+        let metadata = open_metadata(config, &*store, logs.as_deref(), accept_empty).await?;
         let snapshots = logs.map(|directory| {
             let keep = config.snapshots.keep;
             Snapshots::new(metadata.clone(), Arc::clone(&store), directory, keep)
@@ -134,6 +133,7 @@ impl App {
             tags_per_push: config.limits.tags_per_manifest_push,
             upload_sessions: config.limits.upload_sessions as u64,
             upload_age: config.storage.upload_purging.age,
+            note_pulls: !config.gc.keep_pulled_within.is_zero(),
         };
         let operations = Operations::new(metadata, store, rules);
         let swept = operations
@@ -195,13 +195,13 @@ fn open_store(driver: &Driver) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), 
 
 /// Opens the database; one that is gone, copied or damaged is put together from snapshots first.
 async fn open_metadata(
-    place: &config::Metadata,
+    config: &Config,
     store: &dyn BlobStore,
     logs: Option<&Path>,
     accept_empty: bool,
 ) -> Result<Metadata, String> {
-    let (config::Metadata::File(path), Some(logs)) = (place, logs) else {
-        let options = metadata_options(Location::Memory);
+    let (config::Metadata::File(path), Some(logs)) = (&config.metadata, logs) else {
+        let options = metadata_options(config, Location::Memory);
         let opened = Metadata::open(options, clock::now()).await;
         return opened.map_err(|error| attempt("cannot use the metadata database", &error));
     };
@@ -222,7 +222,7 @@ async fn open_metadata(
         .mode(0o600)
         .open(path)
         .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-    let mut options = metadata_options(Location::File(path.clone()));
+    let mut options = metadata_options(config, Location::File(path.clone()));
     options.redo = Some(logs.to_owned());
     let opened = match Metadata::open(options.clone(), clock::now()).await {
         Err(holdfast_metadata::Error::Corrupt(_)) if snapshots::recover_damaged(&place).await? => {
@@ -233,8 +233,12 @@ async fn open_metadata(
     opened.map_err(|error| attempt("cannot use the metadata database", &error))
 }
 
-fn metadata_options(location: Location) -> Options {
-    Options::new(location, u64::from_le_bytes(random::bytes()))
+fn metadata_options(config: &Config, location: Location) -> Options {
+    Options {
+        grace: config.gc.grace,
+        untagged_after: config.gc.delete_untagged_after,
+        ..Options::new(location, u64::from_le_bytes(random::bytes()))
+    }
 }
 
 fn http_settings(config: &Config) -> HttpSettings {

@@ -6,7 +6,7 @@ use super::repositories::is_waiting;
 use crate::blobs::attach;
 use crate::manifests::Put;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
-use crate::{Metadata, PutManifest, PutOutcome, Result, gc_queues, repositories};
+use crate::{Metadata, PutManifest, PutOutcome, Result, gc, repositories};
 
 pub(crate) const FIND_BLOB_ROW: &str = "SELECT storage_key FROM blobs WHERE digest = ?1";
 pub(crate) const LINKED: &str = "SELECT 1 FROM repo_blobs WHERE digest = ?1 LIMIT 1";
@@ -80,7 +80,13 @@ impl Metadata {
         let puts = manifests.into_iter();
         self.write(AdoptManifests {
             repository: repository.clone(),
-            puts: puts.map(|manifest| Put { manifest, grace }).collect(),
+            puts: puts
+                .map(|manifest| Put {
+                    manifest,
+                    grace,
+                    untagged_after: self.untagged_after(),
+                })
+                .collect(),
         })
         .await
     }
@@ -130,7 +136,7 @@ impl Operation for AdoptBlobs {
                 // Ours only after it is committed: what has a row already is not being committed there.
                 Some(other) if found.canonical && other != key => {
                     let content = Some((found.digest, found.size));
-                    gc_queues::discard_key(tx, key, content, self.now).await?;
+                    gc::discard_key(tx, key, content, self.now).await?;
                 }
                 Some(_) => {}
             }
@@ -280,7 +286,7 @@ impl Operation for QueueUnlinked {
                 let forget = "DELETE FROM blobs WHERE digest = ?1 AND state = 0";
                 tx.execute(forget, params![digest]).await?;
             } else {
-                gc_queues::queue_blob(tx, digest, self.now).await?;
+                gc::queue_blob(tx, digest, self.now).await?;
             }
         }
         Ok(last.filter(|_| full))

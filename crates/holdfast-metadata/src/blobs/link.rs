@@ -5,7 +5,7 @@ use holdfast_model::{Digest, RepositoryName, Timestamp};
 use super::state::{DAMAGED, DOOMED, LIVE};
 use super::{LinkBlob, Linked};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
-use crate::{Error, Result, gc_queues, repositories};
+use crate::{Error, Result, gc, repositories};
 
 pub(super) struct Link {
     pub(super) blob: LinkBlob,
@@ -76,8 +76,7 @@ impl Link {
                 if live_key == own_key {
                     return Ok(Linked::Stored);
                 }
-                gc_queues::discard_key(tx, own_key, Some((blob.digest, blob.size)), blob.now)
-                    .await?;
+                gc::discard_key(tx, own_key, Some((blob.digest, blob.size)), blob.now).await?;
                 Ok(Linked::Surplus { live_key })
             }
             Some((DOOMED, dead_key)) => {
@@ -94,7 +93,7 @@ impl Link {
                     return Ok(Linked::KeyTaken);
                 }
                 self.take_over(tx, (DAMAGED, damaged_key.clone())).await?;
-                gc_queues::discard_key(tx, &damaged_key, None, blob.now).await?;
+                gc::discard_key(tx, &damaged_key, None, blob.now).await?;
                 Ok(Linked::Healed { damaged_key })
             }
             Some((other, _)) => Err(Error::corrupt(format!(

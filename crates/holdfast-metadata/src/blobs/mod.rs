@@ -61,7 +61,7 @@ pub enum Linked {
     /// It is linked, and these bytes are the blob.
     Stored,
     /// It is linked to bytes that were there before. The key of the new ones is given up to the outbox;
-    /// the caller may delete them at once.
+    /// the collector deletes them.
     Surplus {
         /// Where the blob's bytes are.
         live_key: String,

@@ -4,7 +4,7 @@ use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use super::Unlinked;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
-use crate::{Result, gc_queues, repositories};
+use crate::{Result, gc, repositories};
 
 /// Most manifests named to somebody whose wish is refused.
 const USERS_NAMED: usize = 10;
@@ -50,7 +50,7 @@ impl Operation for Unlink {
             params![repo_id, self.digest],
         )
         .await?;
-        gc_queues::queue_blob(tx, self.digest, self.now).await?;
+        gc::queue_blob(tx, self.digest, self.now).await?;
         Ok(Unlinked::Removed)
     }
 }

@@ -10,7 +10,7 @@ use holdfast_model::{Digest, Timestamp, digest::hex};
 use crate::blobs::state::{DAMAGED, LIVE};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::{Change, record};
-use crate::{BlobReference, Metadata, Result, gc_queues, repositories};
+use crate::{BlobReference, Metadata, Result, gc, repositories};
 
 /// One repair.
 #[derive(Clone, Debug)]
@@ -242,7 +242,7 @@ impl Mend {
                 Ok(done(changed, "queue-link", digest, undo))
             }
             Repair::QueueBlob { digest } => {
-                gc_queues::queue_blob(tx, *digest, now).await?;
+                gc::queue_blob(tx, *digest, now).await?;
                 let undo = format!("DELETE FROM gc_blob_queue WHERE digest = {}", bytes(digest));
                 Ok(done(1, "queue-blob", digest, undo))
             }
@@ -324,7 +324,7 @@ impl Mend {
                 if row.is_none() {
                     return Ok(None);
                 }
-                gc_queues::discard_key(tx, damaged_key, None, now).await?;
+                gc::discard_key(tx, damaged_key, None, now).await?;
                 let undo = format!(
                     "UPDATE blobs SET state = 2, storage_key = {0} WHERE digest = {1};
                      DELETE FROM gc_object_outbox WHERE storage_key = {0}",
@@ -365,7 +365,7 @@ impl Mend {
                     .await?;
                 let Some(mut row) = row else { return Ok(None) };
                 let content = Some((*digest, row.size()?));
-                gc_queues::discard_key(tx, storage_key, content, now).await?;
+                gc::discard_key(tx, storage_key, content, now).await?;
                 Ok(done(1, "discard-doomed", digest, forget(storage_key)))
             }
             Repair::DiscardObject {
@@ -382,8 +382,7 @@ impl Mend {
                 if owner.is_some() || is_discarded(tx, storage_key).await? {
                     return Ok(None);
                 }
-                gc_queues::discard_key(tx, storage_key, Some((*digest, *size)), *not_before)
-                    .await?;
+                gc::discard_key(tx, storage_key, Some((*digest, *size)), *not_before).await?;
                 Ok(done(1, "discard-object", digest, forget(storage_key)))
             }
             Repair::Population { repo_id } => self.population(tx, *repo_id).await,

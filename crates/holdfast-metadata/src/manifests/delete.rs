@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use super::trash;
-use crate::gc_queues::{queue_children_of, queue_links_of, queue_referrers_of};
+use crate::gc::{queue_children_of, queue_links_of, queue_referrers_of};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::{Change, record};
 use crate::{Result, repositories};
@@ -30,18 +30,7 @@ impl Operation for Delete {
         };
         let id = row.integer()?;
         let tags = self.delete_tags(tx, repo_id, id).await?;
-
-        let later = self.now.plus(self.grace);
-        queue_links_of(tx, repo_id, id, self.now).await?;
-        queue_children_of(tx, repo_id, id, later).await?;
-        queue_referrers_of(tx, repo_id, self.digest, later).await?;
-        trash::keep(tx, repo_id, id, self.now, later).await?;
-        tx.execute(
-            "DELETE FROM manifests WHERE repo_id = ?1 AND id = ?2",
-            params![repo_id, id],
-        )
-        .await?;
-        repositories::mark_if_empty(tx, repo_id).await?;
+        remove(tx, repo_id, (id, self.digest), self.grace, self.now).await?;
         Ok(Some(tags))
     }
 }
@@ -78,4 +67,30 @@ impl Delete {
         }
         Ok(tags)
     }
+}
+
+/// Deletes a manifest without tags. Its payload is kept for the grace period, and what it named is queued.
+pub(crate) async fn remove<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    (id, digest): (i64, Digest),
+    grace: Duration,
+    now: Timestamp,
+) -> Result<()> {
+    let later = now.plus(grace);
+    queue_links_of(tx, repo_id, id, now).await?;
+    queue_children_of(tx, repo_id, id, later).await?;
+    queue_referrers_of(tx, repo_id, digest, later).await?;
+    trash::keep(tx, repo_id, id, now, later).await?;
+    tx.execute(
+        "DELETE FROM manifests WHERE repo_id = ?1 AND id = ?2",
+        params![repo_id, id],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM last_pulls WHERE repo_id = ?1 AND digest = ?2",
+        params![repo_id, digest],
+    )
+    .await?;
+    repositories::mark_if_empty(tx, repo_id).await
 }

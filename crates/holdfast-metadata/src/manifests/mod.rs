@@ -8,6 +8,7 @@ mod find;
 mod put;
 mod restore;
 mod trash;
+mod walk;
 
 use std::sync::Arc;
 
@@ -17,14 +18,17 @@ use holdfast_model::{Digest, MediaType, Reference, RepositoryName, Tag, Timestam
 use crate::cache::{Answer, Question};
 use crate::{Metadata, Result};
 
-pub(crate) use put::Put;
-
+pub(crate) use delete::remove;
 #[cfg(test)]
 pub(crate) use find::{BY_DIGEST, BY_TAG};
+pub(crate) use put::Put;
 pub use restore::{Restore, RestoreTag, Restored};
 pub use trash::TrashedManifest;
 #[cfg(test)]
 pub(crate) use trash::{FIND_TRASHED, TRASH_PAGE};
+pub use walk::NeededBlobs;
+#[cfg(test)]
+pub(crate) use walk::{BLOBS_OF, MANIFESTS_PAGE};
 
 /// A manifest to store.
 #[derive(Clone, Debug)]
@@ -117,8 +121,12 @@ pub struct StoredManifest {
 impl Metadata {
     /// Stores a manifest and points its tags at it. Storing the same bytes again only moves tags.
     pub async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome> {
-        let grace = self.grace();
-        self.write(put::Put { manifest, grace }).await
+        self.write(put::Put {
+            manifest,
+            grace: self.grace(),
+            untagged_after: self.untagged_after(),
+        })
+        .await
     }
 
     /// The manifest under a tag or digest of this repository.

@@ -11,14 +11,16 @@ use holdfast_model::Digest;
 
 use super::{ChildReference, PutManifest, PutOutcome};
 use crate::blobs::state::DAMAGED;
-use crate::gc_queues::{Reason, queue_manifest};
+use crate::gc::{Reason, queue_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::TagReason;
-use crate::{Result, repositories, tags};
+use crate::tags::{self, Pointing};
+use crate::{Result, repositories};
 
 pub(crate) struct Put {
     pub(crate) manifest: PutManifest,
     pub(crate) grace: Duration,
+    pub(crate) untagged_after: Option<Duration>,
 }
 
 /// What the repository has of all the manifest names.
@@ -173,6 +175,11 @@ impl Put {
         {
             let due_at = manifest.now.plus(self.grace);
             queue_manifest(tx, repo_id, manifest.digest, due_at, Reason::SubjectAbsent).await?;
+        } else if manifest.tags.is_empty()
+            && let Some(after) = self.untagged_after
+        {
+            let due_at = manifest.now.plus(after);
+            queue_manifest(tx, repo_id, manifest.digest, due_at, Reason::Untagged).await?;
         }
         Ok(id)
     }
@@ -261,16 +268,14 @@ impl Put {
     ) -> Result<()> {
         let manifest = &self.manifest;
         for tag in manifest.tags.iter().collect::<BTreeSet<_>>() {
-            tags::point(
-                tx,
-                repo_id,
-                tag,
-                (manifest_id, manifest.digest),
-                TagReason::Push,
-                manifest.pushed_by,
-                manifest.now,
-            )
-            .await?;
+            let pointing = Pointing {
+                to: (manifest_id, manifest.digest),
+                reason: TagReason::Push,
+                actor: manifest.pushed_by,
+                untagged_after: self.untagged_after,
+                now: manifest.now,
+            };
+            tags::point(tx, repo_id, tag, pointing).await?;
         }
         Ok(())
     }

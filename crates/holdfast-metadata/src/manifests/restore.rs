@@ -15,7 +15,8 @@ use super::PutManifest;
 use super::put::{Put, find_manifest};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::TagReason;
-use crate::{Metadata, Result, blobs, repositories, tag_history, tags};
+use crate::tags::{self, Pointing};
+use crate::{Metadata, Result, blobs, repositories, tag_history};
 
 /// Manifests to bring back.
 #[derive(Clone, Debug)]
@@ -72,15 +73,18 @@ impl Metadata {
             tag,
             now,
         } = restore;
-        let grace = self.grace();
-        let puts = manifests
-            .into_iter()
-            .map(|manifest| Put { manifest, grace });
+        let (grace, untagged_after) = (self.grace(), self.untagged_after());
+        let puts = manifests.into_iter().map(|manifest| Put {
+            manifest,
+            grace,
+            untagged_after,
+        });
         self.write(RestoreManifests {
             repository,
             puts: puts.collect(),
             tag,
             grace,
+            untagged_after,
             now,
         })
         .await
@@ -92,6 +96,7 @@ struct RestoreManifests {
     puts: Vec<Put>,
     tag: Option<RestoreTag>,
     grace: Duration,
+    untagged_after: Option<Duration>,
     now: Timestamp,
 }
 
@@ -174,17 +179,14 @@ impl RestoreManifests {
         let id = find_manifest(tx, repo_id, tag.to)
             .await?
             .ok_or_else(|| crate::Error::internal("a manifest is gone right after it was found"))?;
-        let target = (id, tag.to);
-        tags::point(
-            tx,
-            repo_id,
-            &tag.tag,
-            target,
-            TagReason::Restore,
-            None,
-            self.now,
-        )
-        .await
+        let pointing = Pointing {
+            to: (id, tag.to),
+            reason: TagReason::Restore,
+            actor: None,
+            untagged_after: self.untagged_after,
+            now: self.now,
+        };
+        tags::point(tx, repo_id, &tag.tag, pointing).await
     }
 }
 

@@ -13,7 +13,7 @@ use super::connection::{self, Mode};
 use crate::cache::Versions;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{
-    Error, Location, Options, Result, adoption, blobs, integrity, manifests, referrers,
+    Error, Location, Options, Result, adoption, blobs, gc, integrity, manifests, referrers,
     repositories, settings, tag_history, tags, uploads,
 };
 
@@ -522,6 +522,51 @@ fn reads_cost_the_same_however_much_there_is() {
             integrity::TAGS_PAGE,
             "((repo_id,name)>(?,?))",
         ),
+        (
+            "manifests page",
+            manifests::MANIFESTS_PAGE,
+            "(repo_id=? AND digest>?)",
+        ),
+        (
+            "blobs of a manifest",
+            manifests::BLOBS_OF,
+            "(repo_id=? AND manifest_id=?)",
+        ),
+        (
+            "due manifests",
+            gc::DUE_MANIFESTS,
+            "gc_manifest_due (due_at<?)",
+        ),
+        ("due links", gc::DUE_LINKS, "gc_link_due (due_at<?)"),
+        (
+            "ended leases",
+            gc::ENDED_LEASES,
+            "repo_blobs_unused (lease_until<?)",
+        ),
+        ("due blobs", gc::DUE_BLOBS, "gc_blob_due (due_at<?)"),
+        (
+            "due objects",
+            gc::DUE_OBJECTS,
+            "gc_object_due (not_before<?)",
+        ),
+        ("the collector's history", gc::HISTORY, "(day>?)"),
+        (
+            "untagged manifests",
+            gc::UNTAGGED_PAGE,
+            "((repo_id,id)>(?,?))",
+        ),
+        (
+            "why: tags",
+            gc::WHY[0],
+            "tags_manifest (repo_id=? AND manifest_id=?)",
+        ),
+        ("why: parents", gc::WHY[1], "(repo_id=? AND child_digest=?)"),
+        ("why: subject", gc::WHY[2], "(repo_id=? AND id=?)"),
+        ("why: queued", gc::WHY[3], "(repo_id=? AND digest=?)"),
+        ("why: users", gc::WHY[4], "(repo_id=? AND digest=?)"),
+        ("why: link", gc::WHY[5], "(repo_id=? AND digest=?)"),
+        ("why: elsewhere", gc::WHY[6], "repo_blobs_digest (digest=?)"),
+        ("why: trash", gc::WHY[7], "(repo_id=? AND digest=?)"),
     ];
     for (name, sql, wanted) in statements {
         let mut statement = connection

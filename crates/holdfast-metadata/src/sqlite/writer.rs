@@ -56,8 +56,8 @@ trait Job: Send {
     fn durability(&self) -> Durability;
     /// Makes the cached answers that it may have made wrong count no more.
     fn raise(&self, versions: &Versions);
-    /// Runs it and keeps its answer; an error means that its effects must go.
-    fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<()>;
+    /// Runs it and keeps its answer; whether its effects are to stay.
+    fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<bool>;
     /// Answers, now that the batch is committed or lost.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
@@ -81,11 +81,11 @@ impl<O: Write> Job for Pending<O> {
         }
     }
 
-    fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<()> {
+    fn run(&mut self, tx: &mut SqliteTransaction<'_>) -> Result<bool> {
         self.output
             .insert(ready(self.change.run(tx)))
             .as_ref()
-            .map(drop)
+            .map(|_| !O::UNDONE)
             .map_err(Clone::clone)
     }
 
@@ -344,7 +344,7 @@ impl Worker {
                 "a metadata change ended the transaction it ran in",
             )));
         }
-        if ran.is_err() {
+        if !matches!(ran, Ok(true)) {
             execute(connection, "ROLLBACK TO change")?;
         }
         execute(connection, "RELEASE change")

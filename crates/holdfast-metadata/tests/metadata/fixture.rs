@@ -34,6 +34,14 @@ impl Database {
         }
     }
 
+    /// A database that was opened elsewhere.
+    pub(crate) fn of(metadata: Metadata) -> Database {
+        Database {
+            metadata,
+            directory: None,
+        }
+    }
+
     pub(crate) async fn file() -> Database {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::File(directory.path().join("metadata.db"));

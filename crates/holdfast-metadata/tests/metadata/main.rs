@@ -4,6 +4,8 @@
 
 mod crash;
 mod fixture;
+mod gc;
+mod gc_model;
 mod invariants;
 mod model;
 mod race;

@@ -112,6 +112,11 @@ impl Control {
         Ok(Control::Here(Arc::new(app)))
     }
 
+    /// Whether this process does the work, no server being there.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self, Control::Here(_))
+    }
+
     /// Asks, and reads the whole answer.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
@@ -212,6 +217,12 @@ impl Control {
         }
         Err(explained(status, &text))
     }
+}
+
+/// A path with a query.
+pub(super) fn query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let mut encoded = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+    encoded.extend_pairs(pairs).finish()
 }
 
 /// An answer, part by part.

@@ -1,30 +1,151 @@
-//! `holdfast garbage-collect`: refused until the collector exists.
+//! `holdfast garbage-collect`, as Distribution's: its flags, and its lines on stdout.
+//!
+//! The work is that of the collector which always runs. Where a server runs, it does the work, with the
+//! configured grace; without a server nobody can be in the middle of a push, so everything unused goes at
+//! once, as with Distribution.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Distribution's flags, so that scripts get this answer rather than a complaint about flags.
+use holdfast_model::{Digest, RepositoryName};
+use http::Method;
+
+use super::{control, print};
+use crate::config::parse_duration;
+use crate::http::api::{GcEvent, RunGc};
+
 #[derive(clap::Args)]
+#[group(id = "collect")]
 pub(super) struct Arguments {
-    /// Only say what would be removed.
+    /// Only print what would be removed.
     #[arg(short, long)]
     dry_run: bool,
-    /// Also remove manifests without tags.
+    /// Also remove manifests without a tag, unless an index or the subject of a referrer holds them.
     #[arg(short = 'm', long)]
     delete_untagged: bool,
-    /// Say less.
+    /// Print nothing on stdout.
     #[arg(short, long)]
     quiet: bool,
-    /// Say more.
+    /// Accepted for scripts that have it: what Distribution prints is printed anyway.
     #[arg(short, long)]
     verbose: bool,
-    /// The configuration.
+    /// Keep what lost its last use for so long, such as 0s or 1h; else gc.grace, or 0s while no server runs.
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    grace: Option<f64>,
+    /// The configuration; found as for other commands when absent.
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(_arguments: &Arguments) -> ExitCode {
-    eprintln!(
-        "garbage-collect is not in this release: nothing was examined and nothing was removed"
-    );
-    ExitCode::from(1)
+/// A duration of an argument, in seconds.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    parse_duration(text)
+        .map(|duration| duration.as_secs_f64())
+        .ok_or_else(|| "expected a duration such as 0s, 30m or 24h".to_owned())
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    control::run(arguments.config, async |control| {
+        let wish = RunGc {
+            dry_run: arguments.dry_run,
+            delete_untagged: arguments.delete_untagged,
+            grace_seconds: arguments.grace.or(control.is_here().then_some(0.0)),
+            marks: !arguments.quiet,
+        };
+        let mut report = Report {
+            quiet: arguments.quiet,
+            ..Report::default()
+        };
+        control
+            .follow(Method::POST, "/gc/run", &wish, |event| report.take(event))
+            .await?;
+        Ok(report.end(arguments.dry_run))
+    })
+}
+
+/// What was heard, to be printed in Distribution's order: what stays, a summary, what goes.
+#[derive(Default)]
+struct Report {
+    quiet: bool,
+    marked: HashSet<Digest>,
+    manifests: Vec<Digest>,
+    blobs: Vec<(Digest, u64)>,
+    links: Vec<(RepositoryName, Digest)>,
+    freed: u64,
+    failed: u64,
+    incomplete: bool,
+}
+
+impl Report {
+    fn take(&mut self, event: GcEvent) {
+        match event {
+            GcEvent::Repository { repository } => print(format_args!("{repository}\n")),
+            GcEvent::Kept {
+                repository,
+                digest,
+                blobs,
+            } => {
+                // The space at the end is Distribution's.
+                print(format_args!("{repository}: marking manifest {digest} \n"));
+                self.marked.insert(digest);
+                for blob in blobs {
+                    if self.marked.insert(blob) {
+                        print(format_args!("{repository}: marking blob {blob}\n"));
+                    }
+                }
+            }
+            GcEvent::Manifest { digest, .. } => self.manifests.push(digest),
+            GcEvent::Link { repository, digest } => self.links.push((repository, digest)),
+            GcEvent::Blob { digest, size } => self.blobs.push((digest, size)),
+            GcEvent::Done {
+                bytes,
+                failed,
+                complete,
+                ..
+            } => {
+                (self.freed, self.failed, self.incomplete) = (bytes, failed, !complete);
+            }
+        }
+    }
+
+    fn end(self, dry_run: bool) -> ExitCode {
+        if !self.quiet {
+            for digest in &self.manifests {
+                print(format_args!("manifest eligible for deletion: {digest}\n"));
+            }
+            print(format_args!(
+                "\n{} blobs marked, {} blobs and {} manifests eligible for deletion\n",
+                self.marked.len(),
+                self.blobs.len(),
+                self.manifests.len()
+            ));
+            for (digest, size) in &self.blobs {
+                print(format_args!(
+                    "blob eligible for deletion: {digest} size: {size}\n"
+                ));
+            }
+            for (repository, digest) in &self.links {
+                print(format_args!(
+                    "{repository}: layer link eligible for deletion: {digest}\n"
+                ));
+            }
+            let eligible: u64 = self.blobs.iter().map(|(_, size)| size).sum();
+            if dry_run {
+                print(format_args!("{eligible} bytes would be freed\n"));
+            } else {
+                print(format_args!("{} bytes freed\n", self.freed));
+            }
+        }
+        if self.incomplete {
+            eprintln!("a dry run names only so many things; there are more");
+        }
+        if self.failed > 0 {
+            eprintln!(
+                "{} stored objects could not be deleted; the log says why, and it will be tried again",
+                self.failed
+            );
+            return ExitCode::from(1);
+        }
+        ExitCode::SUCCESS
+    }
 }

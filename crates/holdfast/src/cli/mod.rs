@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod control;
 mod garbage_collect;
+mod gc;
 mod healthcheck;
 mod htpasswd;
 mod serve;
@@ -53,9 +54,10 @@ enum Command {
         #[arg(hide = true)]
         ignored: Vec<OsString>,
     },
-    /// Remove what no manifest uses. Not in this release.
-    #[command(visible_alias = "gc")]
+    /// Remove what is no longer needed, with Distribution's flags and output. A running registry does so by itself.
     GarbageCollect(garbage_collect::Arguments),
+    /// See what the collector does, run it, ask it why something is kept; alone, as garbage-collect.
+    Gc(Box<gc::Arguments>),
     /// List or cancel upload sessions.
     Uploads {
         #[command(subcommand)]
@@ -126,7 +128,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             accept_empty,
             ..
         }) => serve::run(config, registry, accept_empty),
-        Some(Command::GarbageCollect(arguments)) => garbage_collect::run(&arguments),
+        Some(Command::GarbageCollect(arguments)) => garbage_collect::run(arguments),
+        Some(Command::Gc(arguments)) => gc::run(*arguments),
         Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Config { command }) => config::run(command),
@@ -157,6 +160,11 @@ fn say(text: &str) -> ExitCode {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Prints a part of the output, as [`say`] does.
+fn print(text: std::fmt::Arguments<'_>) {
+    let _ = say(&text.to_string());
 }
 
 /// Where the images of `registry:2` and `registry:3` have their configuration.
@@ -216,4 +224,14 @@ fn load(path: Option<PathBuf>, required: bool) -> Result<Loaded, String> {
 fn configuration_error(error: &str) -> ExitCode {
     eprintln!("configuration error: {error}");
     ExitCode::from(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -15,6 +15,7 @@ mod check;
 mod document;
 mod duration;
 mod environment;
+mod gc;
 mod health;
 mod http;
 mod keys;
@@ -39,6 +40,7 @@ mod yaml;
 pub use access::{Access, Metadata, Snapshots};
 pub use auth::Auth;
 pub use document::{Document, Location, Map, Meaning, Node, Pair, Scalar, Value};
+pub use gc::Gc;
 pub use health::{FileCheck, Health, HttpCheck, Rhythm, TcpCheck};
 pub use http::{Header, Http};
 pub use keys::{Entry, Kind, Status, entries};
@@ -68,6 +70,14 @@ storage:
   delete: {enabled: true}
 http: {addr: ':5000'}
 ";
+
+/// A duration as the configuration spells it; none below zero.
+pub(crate) fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    let nanoseconds = duration::parse(text)?;
+    u64::try_from(nanoseconds)
+        .ok()
+        .map(std::time::Duration::from_nanos)
+}
 
 /// The only version of the format.
 const VERSION: &str = "0.1";
@@ -113,6 +123,8 @@ pub struct Config {
     pub tags: Tags,
     /// Limits of pushes.
     pub limits: Limits,
+    /// Garbage collection.
+    pub gc: Gc,
 }
 
 /// A configuration that can be used, with what there is to say about it.
@@ -160,6 +172,7 @@ impl Config {
             catalog: Catalog::read(&top.section("catalog")),
             tags: Tags::read(&top.section("tags")),
             limits: Limits::read(&top.section("limits")),
+            gc: Gc::read(&top.section("gc")),
             storage,
             auth,
             http,

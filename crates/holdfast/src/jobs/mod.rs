@@ -1,5 +1,6 @@
 //! All jobs that run beside requests: one file per kind.
 
+mod collection;
 mod snapshot;
 mod upload_purging;
 
@@ -12,6 +13,13 @@ use crate::config::Config;
 pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
     let operations = &app.operations;
     let purging = &config.storage.upload_purging;
+    if config.gc.enabled && !operations.rules().read_only {
+        tokio::spawn(collection::run(
+            operations.clone(),
+            config.gc.clone(),
+            stop.clone(),
+        ));
+    }
     if purging.enabled && !operations.rules().read_only {
         tokio::spawn(upload_purging::run(
             operations.clone(),

@@ -112,6 +112,9 @@ pub(crate) enum Error {
         /// The configured patience.
         seconds: u64,
     },
+    /// Nothing may be collected now.
+    #[error("garbage collection waits: {0}")]
+    CollectionHeld(&'static str),
     /// The same content was being deleted at that moment; trying again helps.
     #[error("the same content is being deleted; try again")]
     Conflict,

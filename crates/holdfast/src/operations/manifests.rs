@@ -35,6 +35,11 @@ impl Operations {
         })
     }
 
+    /// Notes that a manifest was pulled.
+    pub(crate) fn note_pull(&self, repository: &RepositoryName, digest: &Digest) {
+        self.pulls.note(repository, digest, clock::now);
+    }
+
     /// Stores a manifest under its digest and sets tags to it, in one transaction.
     pub(crate) async fn push_manifest(
         &self,

@@ -5,10 +5,12 @@
 //! returns success has made its effect durable (V1).
 
 mod blobs;
+mod collect;
 mod error;
 mod integrity;
 mod manifests;
 mod policy;
+mod pulls;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -24,7 +26,9 @@ use holdfast_storage::BlobStore;
 
 use crate::config::Validation;
 use crate::held::Held;
+use pulls::Pulls;
 
+pub(crate) use collect::Round;
 pub(crate) use error::Error;
 pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
@@ -53,6 +57,8 @@ pub(crate) struct Rules {
     pub upload_sessions: u64,
     /// How long an unfinished upload session lives after its last request.
     pub upload_age: Duration,
+    /// Note when manifests are pulled.
+    pub note_pulls: bool,
 }
 
 /// The registry's work on its two stores. Cheap to clone.
@@ -65,11 +71,14 @@ pub(crate) struct Operations {
     publishers: Held<Digest>,
     /// One check at a time.
     checking: Arc<tokio::sync::Mutex<()>>,
+    collecting: Arc<tokio::sync::Mutex<()>>,
+    pulls: Arc<Pulls>,
 }
 
 impl Operations {
     /// Puts the two stores to work under these rules.
     pub(crate) fn new(metadata: Metadata, store: Arc<dyn BlobStore>, rules: Rules) -> Operations {
+        let note_pulls = rules.note_pulls;
         Operations {
             metadata,
             store,
@@ -77,6 +86,8 @@ impl Operations {
             sessions: Held::default(),
             publishers: Held::default(),
             checking: Arc::default(),
+            collecting: Arc::default(),
+            pulls: Arc::new(Pulls::new(note_pulls)),
         }
     }
 

@@ -32,6 +32,7 @@ async fn registry(schedule: Schedule, sessions: u64) -> Registry {
         tags_per_push: 10,
         upload_sessions: sessions,
         upload_age: Duration::from_secs(3600),
+        note_pulls: false,
     };
     let blobs: Arc<dyn BlobStore> = store.clone();
     Registry {

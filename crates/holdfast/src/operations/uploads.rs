@@ -342,7 +342,8 @@ impl Operations {
             return Err(Error::UploadUnknown(id));
         }
         self.store.abort_upload(id).await?;
-        Ok(self.metadata.object_deleted(&staging_key(id)).await?)
+        let now = clock::now();
+        Ok(self.metadata.object_deleted(&staging_key(id), now).await?)
     }
 
     /// Drops a session that no client knows, as far as that is possible.
@@ -384,20 +385,12 @@ impl Operations {
             })
             .await;
         match linked {
-            Ok(Linked::Stored) => Ok(()),
             Ok(Linked::Healed { damaged_key }) => {
                 tracing::warn!(%digest, damaged_key, "stored content was damaged; a push has replaced it");
-                if let Ok(damaged) = damaged_key.parse() {
-                    self.store.delete(&[damaged]).await?;
-                    self.metadata.object_deleted(&damaged_key).await?;
-                }
                 Ok(())
             }
-            Ok(Linked::Surplus { .. }) => {
-                // Somebody else's bytes are the blob; ours were never live and may go at once.
-                self.store.delete(std::slice::from_ref(&key)).await?;
-                Ok(self.metadata.object_deleted(key.as_str()).await?)
-            }
+            // With a surplus somebody else's bytes are the blob, and the collector deletes ours.
+            Ok(Linked::Stored | Linked::Surplus { .. }) => Ok(()),
             Ok(Linked::KeyTaken) => {
                 self.store.uncommit_upload(id, &key).await?;
                 Err(Error::Conflict)

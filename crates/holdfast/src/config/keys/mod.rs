@@ -13,6 +13,7 @@
 mod access;
 mod auth;
 mod drivers;
+mod gc;
 mod health;
 mod http;
 mod limits;
@@ -149,7 +150,7 @@ impl Entry {
 }
 
 /// The parts of the table, in the order of the reference page.
-const PARTS: [(&str, &[Entry]); 14] = [
+const PARTS: [(&str, &[Entry]); 15] = [
     ("Version and log", log::ENTRIES),
     ("Storage", storage::ENTRIES),
     ("Storage drivers", drivers::ENTRIES),
@@ -159,6 +160,7 @@ const PARTS: [(&str, &[Entry]); 14] = [
     ("Health checks", health::ENTRIES),
     ("Validation and policy", validation::ENTRIES),
     ("Lists and limits", limits::ENTRIES),
+    ("Garbage collection", gc::ENTRIES),
     ("Notifications", notifications::ENTRIES),
     ("Redis", redis::ENTRIES),
     ("Pull-through proxy", proxy::ENTRIES),

@@ -8,6 +8,7 @@
 //! when nobody reads them any more.
 
 mod check;
+mod gc;
 mod lines;
 mod router;
 mod uploads;
@@ -18,6 +19,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat};
+use holdfast_model::Timestamp;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
 use serde::Serialize;
@@ -28,6 +31,7 @@ use super::error::{self, Error};
 use crate::app::App;
 
 pub(crate) use check::Check;
+pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
 pub(crate) use lines::Failed;
 pub(crate) use uploads::{CancelUpload, OpenUpload};
 
@@ -60,6 +64,13 @@ pub(crate) async fn serve(app: &Arc<App>, request: &Request<'_>) -> Response<Bod
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// A time as answers show it.
+fn time(time: Timestamp) -> String {
+    DateTime::from_timestamp_micros(time.as_micros())
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// A text of a request as what it stands for; the error names it.

@@ -3,20 +3,27 @@
 //! ```text
 //! /api/v1/version           GET     what answers
 //! /api/v1/check             POST    compares database and store, as lines
+//! /api/v1/gc                GET     what the collector does
+//! /api/v1/gc/run            POST    collects now, as lines
+//! /api/v1/gc/why            GET     why something is kept: ?repository=…&digest=…
 //! /api/v1/uploads           GET     open upload sessions, as lines
 //! /api/v1/uploads/cancel    POST    drops one
 //! ```
 //!
 //! Repositories stand in bodies and queries, never in paths, since their names hold slashes.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use holdfast_model::{Digest, RepositoryName};
 use http::{Method, Response};
 use serde::de::DeserializeOwned;
 
 use super::check::Check;
+use super::gc::{self, RunGc};
 use super::uploads::CancelUpload;
-use super::{Request, check, json, uploads, version};
+use super::{Request, check, json, parsed, uploads, version};
 use crate::app::App;
 use crate::http::body::Body;
 use crate::http::error::{self, Error};
@@ -29,6 +36,12 @@ pub(super) enum Action {
     Version,
     /// `POST /check`
     Check(Check),
+    /// `GET /gc`
+    GcStatus,
+    /// `POST /gc/run`
+    RunGc(RunGc),
+    /// `GET /gc/why`
+    GcWhy(RepositoryName, Digest),
     /// `GET /uploads`
     ListUploads,
     /// `POST /uploads/cancel`
@@ -47,6 +60,15 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/version" => Err(error::method_not_allowed("GET")),
         "/check" if post => request.json().map(Action::Check),
         "/check" => Err(error::method_not_allowed("POST")),
+        "/gc" if get => Ok(Action::GcStatus),
+        "/gc" => Err(error::method_not_allowed("GET")),
+        "/gc/run" if post => request.json().map(Action::RunGc),
+        "/gc/run" => Err(error::method_not_allowed("POST")),
+        "/gc/why" if get => Ok(Action::GcWhy(
+            request.parameter("repository")?,
+            request.parameter("digest")?,
+        )),
+        "/gc/why" => Err(error::method_not_allowed("GET")),
         "/uploads" if get => Ok(Action::ListUploads),
         "/uploads" => Err(error::method_not_allowed("GET")),
         "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
@@ -61,6 +83,9 @@ impl Action {
         match self {
             Action::Version => json(&version::get()),
             Action::Check(wish) => Ok(check::check(app, &wish)),
+            Action::GcStatus => json(&gc::status(app).await?),
+            Action::RunGc(wish) => Ok(gc::run(app, wish)),
+            Action::GcWhy(repository, digest) => json(&gc::why(app, &repository, &digest).await?),
             Action::ListUploads => Ok(uploads::list(app)),
             Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
         }
@@ -68,6 +93,15 @@ impl Action {
 }
 
 impl Request<'_> {
+    /// A parameter of the query, which must be there.
+    fn parameter<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        let (_, value) = pairs
+            .find(|(key, _)| key == name)
+            .ok_or_else(|| error::request_invalid(&format!("the query has no {name}")))?;
+        parsed(name, &value)
+    }
+
     /// The body as JSON; no body counts as an object without members.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let text = if self.body.is_empty() {

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat};
-use holdfast_model::{RepositoryName, Timestamp, UploadId};
+use holdfast_model::{RepositoryName, UploadId};
 use http::Response;
 use serde::{Deserialize, Serialize};
 
 use super::lines::{self, Gone};
-use super::parsed;
+use super::{parsed, time};
 use crate::app::App;
 use crate::error_chain::chain;
 use crate::http::body::Body;
@@ -39,13 +38,6 @@ impl From<holdfast_metadata::OpenUpload> for OpenUpload {
             expires_at: time(upload.expires_at),
         }
     }
-}
-
-/// A time as answers show it.
-pub(super) fn time(time: Timestamp) -> String {
-    DateTime::from_timestamp_micros(time.as_micros())
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// `GET /uploads`: a line for each session.

@@ -3,7 +3,7 @@
 use holdfast_model::accept::Accept;
 use holdfast_model::{MediaType, Reference, RepositoryName, Tag};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::{Exchange, about, created, empty, set};
@@ -47,6 +47,9 @@ pub(super) async fn pull(
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
+    }
+    if exchange.parts.method == Method::GET {
+        operations.note_pull(repository, &manifest.digest);
     }
     set(&mut response, CONTENT_TYPE, manifest.media_type.as_str());
     *response.body_mut() = Body::full(manifest.payload.clone());

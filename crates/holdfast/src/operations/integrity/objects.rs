@@ -255,7 +255,7 @@ impl Check {
                 storage_key: key.as_str().to_owned(),
                 digest,
                 size,
-                not_before: clock::now().plus(self.operations.metadata().grace_period()),
+                not_before: clock::now().plus(self.operations.metadata().grace()),
             });
             self.settle(finding, repair).await?;
         }

@@ -17,6 +17,8 @@ pub(crate) enum Reason {
     SubjectGone = 1,
     /// Its subject was not there when it came.
     SubjectAbsent = 2,
+    /// It lost its last tag, or never had one.
+    Untagged = 3,
 }
 
 /// Queues the links of a manifest that is about to be deleted.

@@ -1,0 +1,160 @@
+//! Links that no manifest may need any more.
+//!
+//! A link in use is only released at first: a push that was told of the blob gets a whole grace period for
+//! its manifest. A link that is not in use goes when its lease is over.
+
+use std::time::Duration;
+
+use holdfast_model::{Digest, RepositoryName};
+
+use super::history::{Kind, add};
+use super::queues::queue_blob;
+use super::{Collected, Moment};
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::{Metadata, Result, repositories};
+
+pub(crate) const DUE_LINKS: &str = "SELECT r.path, q.digest
+     FROM gc_link_queue q JOIN repositories r ON r.id = q.repo_id
+     WHERE q.due_at <= ?1 ORDER BY q.due_at LIMIT ?2";
+/// Nobody queues a link whose lease simply ends: the index of leases is its queue.
+pub(crate) const ENDED_LEASES: &str = "SELECT r.path, l.digest
+     FROM repo_blobs l JOIN repositories r ON r.id = l.repo_id
+     WHERE l.used = 0 AND l.lease_until <= ?1 ORDER BY l.lease_until LIMIT ?2";
+
+impl Metadata {
+    /// Links to be reviewed, the longest due first.
+    pub async fn due_links(
+        &self,
+        moment: Moment,
+        limit: usize,
+    ) -> Result<Vec<(RepositoryName, Digest)>> {
+        self.read(Due { moment, limit }).await
+    }
+
+    /// Releases or removes those of these links that no manifest needs. One transaction, so keep the list
+    /// short.
+    pub async fn review_links(
+        &self,
+        repository: &RepositoryName,
+        digests: Vec<Digest>,
+        moment: Moment,
+    ) -> Result<Vec<Collected>> {
+        self.write(Review {
+            repository: repository.clone(),
+            digests,
+            moment,
+            grace: self.grace(),
+        })
+        .await
+    }
+}
+
+pub(super) struct Due {
+    pub(super) moment: Moment,
+    pub(super) limit: usize,
+}
+
+impl Operation for Due {
+    type Output = Vec<(RepositoryName, Digest)>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Self::Output> {
+        let as_of = self.moment.as_of;
+        let mut rows = tx.query(DUE_LINKS, params![as_of, self.limit]).await?;
+        if rows.len() < self.limit {
+            let left = self.limit - rows.len();
+            rows.extend(tx.query(ENDED_LEASES, params![as_of, left]).await?);
+        }
+        rows.into_iter()
+            .map(|mut row| Ok((row.parsed()?, row.digest()?)))
+            .collect()
+    }
+}
+
+pub(super) struct Review {
+    pub(super) repository: RepositoryName,
+    pub(super) digests: Vec<Digest>,
+    pub(super) moment: Moment,
+    pub(super) grace: Duration,
+}
+
+impl Operation for Review {
+    type Output = Vec<Collected>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<Collected>> {
+        let mut collected = Vec::new();
+        let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
+            return Ok(collected);
+        };
+        for digest in &self.digests {
+            if self.review(tx, repo_id, *digest).await? {
+                collected.push(Collected::Link {
+                    repository: self.repository.clone(),
+                    digest: *digest,
+                });
+            }
+        }
+        add(tx, self.moment.now, Kind::Links, collected.len(), 0).await?;
+        Ok(collected)
+    }
+}
+
+impl Write for Review {
+    const DURABILITY: Durability = Durability::Durable;
+
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
+    }
+}
+
+impl Review {
+    /// Whether it was removed.
+    async fn review<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+        digest: Digest,
+    ) -> Result<bool> {
+        let Moment { now, as_of } = self.moment;
+        let link = params![repo_id, digest];
+        tx.execute(
+            "DELETE FROM gc_link_queue WHERE repo_id = ?1 AND digest = ?2",
+            link,
+        )
+        .await?;
+        let locked = "SELECT used, lease_until FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/";
+        let Some(mut row) = tx.first(locked, link).await? else {
+            return Ok(false);
+        };
+        let (used, mut lease_until) = (row.integer()? != 0, row.time()?);
+        // Only now, under the lock: the foreign key of a manifest stored meanwhile waits for us, or is seen.
+        let user = "SELECT 1 FROM manifest_blobs WHERE repo_id = ?1 AND digest = ?2 LIMIT 1";
+        if tx.first(user, link).await?.is_some() {
+            if !used {
+                tx.execute(
+                    "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2",
+                    link,
+                )
+                .await?;
+            }
+            return Ok(false);
+        }
+        if used {
+            lease_until = now.plus(self.grace);
+            tx.execute(
+                "UPDATE repo_blobs SET used = 0, lease_until = ?3 WHERE repo_id = ?1 AND digest = ?2",
+                params![repo_id, digest, lease_until],
+            )
+            .await?;
+        }
+        if lease_until > as_of {
+            return Ok(false);
+        }
+        tx.execute(
+            "DELETE FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2",
+            link,
+        )
+        .await?;
+        queue_blob(tx, digest, now).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,196 @@
+//! Manifests that may have lost their last reason to stay.
+
+use std::time::Duration;
+
+use holdfast_model::{Digest, RepositoryName, Timestamp};
+
+use super::history::{Kind, add};
+use super::queues::{Reason, queue_manifest};
+use super::{Collected, Moment, UntaggedPolicy};
+use crate::manifests::remove;
+use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::{Error, Metadata, Result, repositories};
+
+// What waits for a policy, not for the grace period, is not hurried: reason 3.
+pub(crate) const DUE_MANIFESTS: &str = "SELECT r.path, q.digest
+     FROM gc_manifest_queue q JOIN repositories r ON r.id = q.repo_id
+     WHERE q.due_at <= ?1 AND (q.reason <> 3 OR q.due_at <= ?2) ORDER BY q.due_at LIMIT ?3";
+
+impl Metadata {
+    /// Manifests to be reviewed, the longest due first.
+    pub async fn due_manifests(
+        &self,
+        moment: Moment,
+        limit: usize,
+    ) -> Result<Vec<(RepositoryName, Digest)>> {
+        self.read(Due { moment, limit }).await
+    }
+
+    /// Deletes those of these manifests that nothing keeps. One transaction, so keep the list short.
+    pub async fn review_manifests(
+        &self,
+        repository: &RepositoryName,
+        digests: Vec<Digest>,
+        moment: Moment,
+        policy: UntaggedPolicy,
+    ) -> Result<Vec<Collected>> {
+        self.write(Review {
+            repository: repository.clone(),
+            digests,
+            moment,
+            policy,
+            grace: self.grace(),
+        })
+        .await
+    }
+}
+
+pub(super) struct Due {
+    pub(super) moment: Moment,
+    pub(super) limit: usize,
+}
+
+impl Operation for Due {
+    type Output = Vec<(RepositoryName, Digest)>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Self::Output> {
+        let params = params![self.moment.as_of, self.moment.now, self.limit];
+        let rows = tx.query(DUE_MANIFESTS, params).await?;
+        rows.into_iter()
+            .map(|mut row| Ok((row.parsed()?, row.digest()?)))
+            .collect()
+    }
+}
+
+pub(super) struct Review {
+    pub(super) repository: RepositoryName,
+    pub(super) digests: Vec<Digest>,
+    pub(super) moment: Moment,
+    pub(super) policy: UntaggedPolicy,
+    pub(super) grace: Duration,
+}
+
+impl Operation for Review {
+    type Output = Vec<Collected>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<Collected>> {
+        let mut collected = Vec::new();
+        let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
+            return Ok(collected);
+        };
+        for digest in &self.digests {
+            if self.review(tx, repo_id, *digest).await? {
+                collected.push(Collected::Manifest {
+                    repository: self.repository.clone(),
+                    digest: *digest,
+                });
+            }
+        }
+        add(tx, self.moment.now, Kind::Manifests, collected.len(), 0).await?;
+        Ok(collected)
+    }
+}
+
+impl Write for Review {
+    const DURABILITY: Durability = Durability::Durable;
+
+    fn outdates(&self) -> Outdated<'_> {
+        Outdated::One(&self.repository)
+    }
+}
+
+impl Review {
+    /// Whether it was deleted.
+    async fn review<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+        digest: Digest,
+    ) -> Result<bool> {
+        let Moment { now, as_of } = self.moment;
+        let claimed = tx
+            .first(
+                "DELETE FROM gc_manifest_queue WHERE repo_id = ?1 AND digest = ?2 AND due_at <= ?3 RETURNING reason",
+                params![repo_id, digest, as_of],
+            )
+            .await?;
+        let Some(mut claimed) = claimed else {
+            // Somebody else reviewed it, or there is new cause to wait.
+            return Ok(false);
+        };
+        let untagged = claimed.integer()? == Reason::Untagged as i64;
+        let sql = "SELECT id FROM manifests WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/";
+        let Some(mut row) = tx.first(sql, params![repo_id, digest]).await? else {
+            return Ok(false);
+        };
+        let id = row.integer()?;
+        if untagged && self.policy.delete_after.is_none() {
+            return Ok(false);
+        }
+        // Only now, under the lock: a tag, parent or referrer set meanwhile is seen, or waits for us.
+        if is_held(tx, repo_id, id, digest).await? {
+            return Ok(false);
+        }
+        if let Some(until) = self.kept_for_pulls(tx, repo_id, digest).await?
+            && until > as_of
+        {
+            queue_manifest(tx, repo_id, digest, until, Reason::Untagged).await?;
+            return Ok(false);
+        }
+        remove(tx, repo_id, (id, digest), self.grace, now).await?;
+        Ok(true)
+    }
+
+    /// Until when a pull keeps it.
+    async fn kept_for_pulls<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+        digest: Digest,
+    ) -> Result<Option<Timestamp>> {
+        if self.policy.keep_pulled_within.is_zero() {
+            return Ok(None);
+        }
+        let sql = "SELECT pulled_at FROM last_pulls WHERE repo_id = ?1 AND digest = ?2";
+        let Some(mut row) = tx.first(sql, params![repo_id, digest]).await? else {
+            return Ok(None);
+        };
+        Ok(Some(row.time()?.plus(self.policy.keep_pulled_within)))
+    }
+}
+
+/// Whether a tag points at the manifest, an index names it, or its subject is there.
+pub(super) async fn is_held<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    id: i64,
+    digest: Digest,
+) -> Result<bool> {
+    let tag = "SELECT 1 FROM tags WHERE repo_id = ?1 AND manifest_id = ?2 LIMIT 1";
+    if tx.first(tag, params![repo_id, id]).await?.is_some() {
+        return Ok(true);
+    }
+    let parent = "SELECT 1 FROM manifest_children WHERE repo_id = ?1 AND child_digest = ?2 LIMIT 1";
+    if tx.first(parent, params![repo_id, digest]).await?.is_some() {
+        return Ok(true);
+    }
+    let subject = "SELECT 1 FROM manifests m
+         JOIN manifests s ON s.repo_id = m.repo_id AND s.digest = m.subject_digest
+         WHERE m.repo_id = ?1 AND m.id = ?2";
+    Ok(tx.first(subject, params![repo_id, id]).await?.is_some())
+}
+
+impl Reason {
+    /// The reason with this number in the database.
+    pub(super) fn from_code(code: i64) -> Result<Reason> {
+        match code {
+            0 => Ok(Reason::ParentGone),
+            1 => Ok(Reason::SubjectGone),
+            2 => Ok(Reason::SubjectAbsent),
+            3 => Ok(Reason::Untagged),
+            other => Err(Error::corrupt(format!(
+                "a manifest is queued for the unknown reason {other}"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Garbage collection: takes away what the metadata says nobody needs, and the bytes with it.
+//!
+//! The decisions are in `holdfast_metadata::gc`, each in a transaction of its own. Here they are asked for
+//! in small batches, and between two of them bytes are deleted: outside any transaction (V3), only keys of
+//! the outbox (I4).
+//!
+//! Invariant: one at a time in a process deletes bytes. The key of a file is free again once it has left the
+//! outbox, so nobody may hold a list of keys to delete while another takes them out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_metadata::{Collected, Discarded, GcHold, Moment, UntaggedPolicy};
+use holdfast_model::{Digest, RepositoryName, UploadId};
+use holdfast_storage::{Error as StorageError, StorageKey};
+use tokio::sync::mpsc;
+
+use super::{Error, Operations, Result};
+use crate::clock;
+use crate::error_chain::chain;
+
+/// Reviews in one transaction: pushes wait for it.
+const REVIEWS: usize = 64;
+/// Objects deleted at a time.
+const OBJECTS: usize = 64;
+/// Manifests looked at for their tags at a time.
+const WALKED: usize = 1000;
+
+/// How a round is done.
+#[derive(Clone, Debug)]
+pub(crate) struct Round {
+    /// How long what lost its last use is kept; at most the configured grace.
+    pub(crate) grace: Duration,
+    /// What becomes of manifests without a tag.
+    pub(crate) policy: UntaggedPolicy,
+    /// Most steps in a second; zero for as many as can be.
+    pub(crate) rate: u64,
+    /// Who wants to know what is taken away. The round ends when nobody listens any more.
+    pub(crate) listener: Option<mpsc::Sender<Collected>>,
+}
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reclaimed {
+    /// Manifests deleted.
+    pub(crate) manifests: u64,
+    /// Links removed.
+    pub(crate) links: u64,
+    /// Blobs given up.
+    pub(crate) blobs: u64,
+    /// Objects deleted.
+    pub(crate) objects: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Objects that could not be deleted now.
+    pub(crate) failed: u64,
+}
+
+impl Reclaimed {
+    /// Whether there was nothing to do.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Reclaimed::default()
+    }
+}
+
+impl Operations {
+    /// When a round happens that keeps things for `grace`.
+    fn moment(&self, grace: Duration) -> Moment {
+        Moment::hurried(clock::now(), self.metadata.grace(), grace)
+    }
+
+    /// Refuses a round while what looks unused may be in use after all.
+    async fn ready_to_collect(&self, grace: Duration) -> Result<()> {
+        let moment = self.moment(grace);
+        match self.metadata.gc_hold(moment.now).await? {
+            Some(GcHold::WhileAdopting) => Err(Error::CollectionHeld(
+                "the storage of another registry is being adopted",
+            )),
+            Some(GcHold::Until(time)) if time > moment.as_of => Err(Error::CollectionHeld(
+                "the storage of another registry was adopted less than gc.grace ago",
+            )),
+            Some(GcHold::Until(_)) | None => Ok(()),
+        }
+    }
+
+    /// Takes away everything that is due.
+    ///
+    /// The future must be driven to its end: a deletion that goes on after it is forgotten could hit a key
+    /// that is in use again.
+    pub(crate) async fn collect(&self, round: &Round) -> Result<Reclaimed> {
+        self.ready_to_collect(round.grace).await?;
+        let mut reclaimed = Reclaimed::default();
+        loop {
+            // Downstream first, so that what waits is never much.
+            let deleted = self.delete_objects(&mut reclaimed).await?;
+            let collected = self.review(round).await?;
+            let steps = deleted.max(collected.as_ref().map_or(0, |found| found.reviewed));
+            let Some(found) = collected else {
+                if deleted == 0 {
+                    break;
+                }
+                pause(round.rate, steps).await;
+                continue;
+            };
+            for one in found.collected {
+                match &one {
+                    Collected::Manifest { .. } => reclaimed.manifests += 1,
+                    Collected::Link { .. } => reclaimed.links += 1,
+                    Collected::Blob { .. } => reclaimed.blobs += 1,
+                }
+                if let Some(listener) = &round.listener
+                    && listener.send(one).await.is_err()
+                {
+                    return Ok(reclaimed);
+                }
+            }
+            pause(round.rate, steps).await;
+        }
+        self.purge_trash(round).await?;
+        Ok(reclaimed)
+    }
+
+    /// Reviews a batch; `None` when nothing is due.
+    async fn review(&self, round: &Round) -> Result<Option<Batch>> {
+        let moment = self.moment(round.grace);
+        let due = self.metadata.due_manifests(moment, REVIEWS).await?;
+        if !due.is_empty() {
+            let mut batch = Batch::of(due.len());
+            for (repository, digests) in by_repository(due) {
+                let review =
+                    self.metadata
+                        .review_manifests(&repository, digests, moment, round.policy);
+                batch.collected.extend(review.await?);
+            }
+            return Ok(Some(batch));
+        }
+        let due = self.metadata.due_links(moment, REVIEWS).await?;
+        if !due.is_empty() {
+            let mut batch = Batch::of(due.len());
+            for (repository, digests) in by_repository(due) {
+                let review = self.metadata.review_links(&repository, digests, moment);
+                batch.collected.extend(review.await?);
+            }
+            return Ok(Some(batch));
+        }
+        let due = self.metadata.due_blobs(moment, REVIEWS).await?;
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let mut batch = Batch::of(due.len());
+        batch.collected = self.metadata.review_blobs(due, moment, moment.now).await?;
+        Ok(Some(batch))
+    }
+
+    /// Deletes a batch of what is in the outbox; how many were tried.
+    async fn delete_objects(&self, reclaimed: &mut Reclaimed) -> Result<usize> {
+        let _alone = self.collecting.lock().await;
+        let due = self.metadata.due_objects(clock::now(), OBJECTS).await?;
+        let tried = due.len();
+        if tried == 0 {
+            return Ok(0);
+        }
+        let (mut gone, mut failed) = (Vec::new(), Vec::new());
+        let (mut objects, mut keys) = (Vec::new(), Vec::new());
+        for object in due {
+            if let Ok(id) = object.storage_key.parse::<UploadId>() {
+                match self.store.abort_upload(id).await {
+                    Ok(()) => gone.push(object),
+                    Err(error) => failed.push(not_deleted(object, &error)),
+                }
+            } else if let Ok(key) = object.storage_key.parse::<StorageKey>() {
+                keys.push(key);
+                objects.push(object);
+            } else {
+                tracing::error!(key = object.storage_key, "the outbox names no storage key");
+                failed.push(object.storage_key);
+            }
+        }
+        if self.store.delete(&keys).await.is_ok() {
+            gone.extend(objects);
+        } else {
+            // One that cannot be deleted must not keep the others.
+            for (key, object) in keys.iter().zip(objects) {
+                match self.store.delete(std::slice::from_ref(key)).await {
+                    Ok(()) => gone.push(object),
+                    Err(error) => failed.push(not_deleted(object, &error)),
+                }
+            }
+        }
+        reclaimed.objects += gone.len() as u64;
+        reclaimed.bytes += gone.iter().filter_map(|object| object.size).sum::<u64>();
+        reclaimed.failed += failed.len() as u64;
+        let now = clock::now();
+        if !gone.is_empty() {
+            self.metadata.objects_deleted(gone, now).await?;
+        }
+        if !failed.is_empty() {
+            self.metadata.objects_not_deleted(failed, now).await?;
+        }
+        Ok(tried)
+    }
+
+    async fn purge_trash(&self, round: &Round) -> Result<()> {
+        let moment = self.moment(round.grace);
+        while self.metadata.purge_trash(moment, REVIEWS).await? == REVIEWS as u64 {
+            pause(round.rate, REVIEWS).await;
+        }
+        Ok(())
+    }
+
+    /// Queues every manifest without a tag, a parent or a subject that came before the grace period began,
+    /// to be reviewed after `wait`. How many.
+    pub(crate) async fn queue_untagged(&self, grace: Duration, wait: Duration) -> Result<u64> {
+        let mut queued = 0;
+        let mut after = None;
+        loop {
+            let page = self.metadata.untagged_manifests(after, WALKED).await?;
+            let moment = self.moment(grace);
+            let old: Vec<(RepositoryName, Digest)> = page
+                .manifests
+                .into_iter()
+                // A child may come long before its index.
+                .filter(|found| found.pushed_at.plus(self.metadata.grace()) <= moment.as_of)
+                .map(|found| (found.repository, found.digest))
+                .collect();
+            queued += old.len() as u64;
+            if !old.is_empty() {
+                let due_at = moment.now.plus(wait);
+                self.metadata.queue_untagged(old, due_at).await?;
+            }
+            if page.next.is_none() {
+                return Ok(queued);
+            }
+            after = page.next;
+        }
+    }
+
+    /// What a round would take away, and whether that is all; with `delete_untagged` also manifests without
+    /// a tag.
+    pub(crate) async fn rehearse_collection(
+        &self,
+        round: &Round,
+        delete_untagged: bool,
+    ) -> Result<(Vec<Collected>, bool)> {
+        /// Most things that one rehearsal names: other writes wait for it.
+        const REHEARSED: usize = 100_000;
+        self.ready_to_collect(round.grace).await?;
+        let moment = self.moment(round.grace);
+        let (mut untagged, mut after) = (Vec::new(), None);
+        while delete_untagged && untagged.len() < REHEARSED {
+            let page = self.metadata.untagged_manifests(after, WALKED).await?;
+            let old = page
+                .manifests
+                .into_iter()
+                .filter(|found| found.pushed_at.plus(self.metadata.grace()) <= moment.as_of);
+            untagged.extend(old.map(|found| (found.repository, found.digest)));
+            if page.next.is_none() {
+                break;
+            }
+            after = page.next;
+        }
+        let rehearsed = self
+            .metadata
+            .rehearse_gc(moment, round.policy, untagged, REHEARSED)
+            .await?;
+        Ok(rehearsed)
+    }
+}
+
+/// Reviews done in one go.
+struct Batch {
+    reviewed: usize,
+    collected: Vec<Collected>,
+}
+
+impl Batch {
+    fn of(reviewed: usize) -> Batch {
+        Batch {
+            reviewed,
+            collected: Vec::new(),
+        }
+    }
+}
+
+/// Keeps the rate.
+async fn pause(rate: u64, steps: usize) {
+    if rate > 0 {
+        let seconds = steps as f64 / rate as f64;
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    }
+}
+
+fn not_deleted(object: Discarded, error: &StorageError) -> String {
+    tracing::warn!(
+        key = object.storage_key,
+        error = chain(error),
+        "stored bytes that are no longer needed could not be deleted; it will be tried again"
+    );
+    object.storage_key
+}
+
+fn by_repository(due: Vec<(RepositoryName, Digest)>) -> BTreeMap<RepositoryName, Vec<Digest>> {
+    let mut grouped: BTreeMap<RepositoryName, Vec<Digest>> = BTreeMap::new();
+    for (repository, digest) in due {
+        grouped.entry(repository).or_default().push(digest);
+    }
+    grouped
+}
