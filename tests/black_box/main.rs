@@ -17,3 +17,4 @@ mod management;
 mod recovery;
 mod restart;
 mod storm;
+mod undo;

@@ -1,4 +1,5 @@
-//! Facts about this installation that it made up itself once, such as a generated secret.
+//! Facts about this installation: what it made up itself once, such as a generated secret, and how its switches
+//! were left.
 
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Error, Metadata, Result};

@@ -136,6 +136,10 @@ impl App {
             note_pulls: !config.gc.keep_pulled_within.is_zero(),
         };
         let operations = Operations::new(metadata, store, rules);
+        operations
+            .recover_read_only()
+            .await
+            .map_err(|error| attempt("cannot read whether the registry is read-only", &error))?;
         let swept = operations
             .sweep_staged_uploads()
             .await

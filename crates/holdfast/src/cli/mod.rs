@@ -11,7 +11,10 @@ mod garbage_collect;
 mod gc;
 mod healthcheck;
 mod htpasswd;
+mod maintenance;
+mod manifest;
 mod serve;
+mod tag;
 mod uploads;
 
 use std::ffi::OsString;
@@ -58,6 +61,21 @@ enum Command {
     GarbageCollect(garbage_collect::Arguments),
     /// See what the collector does, run it, ask it why something is kept; alone, as garbage-collect.
     Gc(Box<gc::Arguments>),
+    /// Print what a tag pointed at, or point it there again.
+    Tag {
+        #[command(subcommand)]
+        command: tag::Command,
+    },
+    /// List deleted manifests, or bring one back.
+    Manifest {
+        #[command(subcommand)]
+        command: manifest::Command,
+    },
+    /// Turn read-only mode on and off.
+    Maintenance {
+        #[command(subcommand)]
+        command: maintenance::Command,
+    },
     /// List or cancel upload sessions.
     Uploads {
         #[command(subcommand)]
@@ -130,6 +148,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }) => serve::run(config, registry, accept_empty),
         Some(Command::GarbageCollect(arguments)) => garbage_collect::run(arguments),
         Some(Command::Gc(arguments)) => gc::run(*arguments),
+        Some(Command::Tag { command }) => tag::run(command),
+        Some(Command::Manifest { command }) => manifest::run(command),
+        Some(Command::Maintenance { command }) => maintenance::run(command),
         Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Config { command }) => config::run(command),

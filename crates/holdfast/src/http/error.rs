@@ -305,13 +305,23 @@ impl From<operations::Error> for Error {
                     headers: HeaderMap::new(),
                 }
             }
+            E::NothingBefore(_) => {
+                Error::new(S::NOT_FOUND, Code::ManifestUnknown, None).message(text)
+            }
+            E::ContentGone { blobs, manifests } => {
+                let detail = json!({"blobs": blobs, "manifests": manifests});
+                Error::new(S::CONFLICT, Code::ManifestBlobUnknown, detail).message(text)
+            }
+            E::TooManyToRestore { .. } => {
+                Error::new(S::PAYLOAD_TOO_LARGE, Code::Unsupported, json!(text))
+            }
             E::BlobInUse { digest, manifests } => {
                 let detail = json!({"digest": digest, "manifests": manifests});
                 Error::new(S::CONFLICT, Code::Denied, detail).message(text)
             }
-            E::DeletesOff | E::ReadOnly => {
-                Error::new(S::METHOD_NOT_ALLOWED, Code::Unsupported, json!(text))
-            }
+            E::DeletesOff => Error::new(S::METHOD_NOT_ALLOWED, Code::Unsupported, json!(text)),
+            E::ReadOnly => Error::new(S::METHOD_NOT_ALLOWED, Code::Unsupported, json!(text))
+                .header(ALLOW, "GET, HEAD"),
             // 499 as in nginx and Distribution: only the log will see it.
             E::ClientGone(_) => Error::new(
                 S::from_u16(499).unwrap_or(S::BAD_REQUEST),

@@ -47,7 +47,7 @@ pub(super) async fn run(operations: Operations, gc: Gc, stop: CancellationToken)
                 failed = reclaimed.failed,
                 "collected garbage"
             ),
-            Err(error @ Error::CollectionHeld(_)) => tracing::debug!("{error}"),
+            Err(error @ (Error::CollectionHeld(_) | Error::ReadOnly)) => tracing::debug!("{error}"),
             Err(error) => tracing::error!(error = chain(&error), "garbage could not be collected"),
         }
     }

@@ -13,14 +13,14 @@ use crate::config::Config;
 pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
     let operations = &app.operations;
     let purging = &config.storage.upload_purging;
-    if config.gc.enabled && !operations.rules().read_only {
+    if config.gc.enabled {
         tokio::spawn(collection::run(
             operations.clone(),
             config.gc.clone(),
             stop.clone(),
         ));
     }
-    if purging.enabled && !operations.rules().read_only {
+    if purging.enabled {
         tokio::spawn(upload_purging::run(
             operations.clone(),
             purging.clone(),

@@ -18,6 +18,7 @@ pub(crate) async fn render(app: &App) -> String {
     process::write(&mut page);
     requests::write(&mut page);
     metadata(app, &mut page);
+    maintenance(app, &mut page);
     snapshots(app, &mut page);
     page.into_text()
 }
@@ -67,4 +68,14 @@ fn snapshots(app: &App, page: &mut Page) {
         "1 while snapshots and log hold everything; 0 when the log could not be written.",
     );
     page.sample(whole, &[], u8::from(!redo.incomplete));
+}
+
+fn maintenance(app: &App, page: &mut Page) {
+    let state = app.operations.maintenance();
+    let read_only = "holdfast_read_only";
+    page.gauge(read_only, "1 while changes of content are refused.");
+    page.sample(read_only, &[], u8::from(state.read_only()));
+    let changes = "holdfast_content_changes_in_progress";
+    page.gauge(changes, "Changes of content under way now.");
+    page.sample(changes, &[], state.changes);
 }

@@ -81,7 +81,7 @@ impl Operations {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool> {
-        self.writable()?;
+        let _change = self.change()?;
         Ok(self
             .metadata
             .mount_blob(from, repository, digest, clock::now())
@@ -95,7 +95,7 @@ impl Operations {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<()> {
-        self.deletable()?;
+        let _change = self.deletion()?;
         match self
             .metadata
             .unlink_blob(repository, digest, clock::now())

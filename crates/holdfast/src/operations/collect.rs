@@ -88,12 +88,18 @@ impl Operations {
     /// The future must be driven to its end: a deletion that goes on after it is forgotten could hit a key
     /// that is in use again.
     pub(crate) async fn collect(&self, round: &Round) -> Result<Reclaimed> {
+        self.writable()?;
         self.ready_to_collect(round.grace).await?;
         let mut reclaimed = Reclaimed::default();
         loop {
+            // Turned read-only meanwhile, the round goes on another time.
+            let Ok(change) = self.change() else {
+                return Ok(reclaimed);
+            };
             // Downstream first, so that what waits is never much.
             let deleted = self.delete_objects(&mut reclaimed).await?;
             let collected = self.review(round).await?;
+            drop(change);
             let steps = deleted.max(collected.as_ref().map_or(0, |found| found.reviewed));
             let Some(found) = collected else {
                 if deleted == 0 {
@@ -116,7 +122,9 @@ impl Operations {
             }
             pause(round.rate, steps).await;
         }
-        self.purge_trash(round).await?;
+        if let Ok(_change) = self.change() {
+            self.purge_trash(round).await?;
+        }
         Ok(reclaimed)
     }
 

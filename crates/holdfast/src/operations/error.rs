@@ -2,7 +2,7 @@
 //!
 //! `http/error.rs` says how each looks on the wire.
 
-use holdfast_model::{Digest, ManifestError, Reference, RepositoryName, UploadId};
+use holdfast_model::{Digest, ManifestError, Reference, RepositoryName, Tag, UploadId};
 
 /// Why an operation was not done.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,27 @@ pub(crate) enum Error {
         blobs: Vec<Digest>,
         /// Missing children of an index.
         manifests: Vec<Digest>,
+    },
+    /// The tag never changed, or was nothing before its last change.
+    #[error("tag {0} pointed at nothing before its last change")]
+    NothingBefore(Tag),
+    /// What is to be restored had content that is gone.
+    #[error("{} blobs and {} manifests that it had are gone", .blobs.len(), .manifests.len())]
+    ContentGone {
+        /// Missing config and layers.
+        blobs: Vec<Digest>,
+        /// Missing children of an index.
+        manifests: Vec<Digest>,
+    },
+    /// More is below an index than one command restores.
+    #[error(
+        "one command restores at most {manifests} manifests of {bytes} bytes in all; restore the children of the index first"
+    )]
+    TooManyToRestore {
+        /// Most manifests.
+        manifests: usize,
+        /// Most bytes of them.
+        bytes: usize,
     },
     /// More tags in one push than the limit.
     #[error("one push may set at most {limit} tags")]

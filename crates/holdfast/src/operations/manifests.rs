@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast_metadata::{BlobReference, ChildReference, PutManifest, PutOutcome, StoredManifest};
 use holdfast_model::accept::{Accept, Negotiated};
 use holdfast_model::{
-    Algorithm, Digest, Hasher, Manifest, MediaType, Reference, RepositoryName, Tag,
+    Algorithm, Digest, Hasher, Manifest, MediaType, Reference, RepositoryName, Tag, Timestamp,
 };
 
 use super::{Error, Operations, Result, policy};
@@ -49,7 +49,7 @@ impl Operations {
         media_type: &MediaType,
         payload: Bytes,
     ) -> Result<PushedManifest> {
-        self.writable()?;
+        let _change = self.change()?;
         let digest = match reference {
             Reference::Tag(_) => Hasher::digest(Algorithm::Sha256, &payload),
             Reference::Digest(expected) => {
@@ -64,8 +64,7 @@ impl Operations {
             }
         };
         let manifest = Manifest::parse(media_type, &payload)?;
-        let rules = &self.rules.push;
-        policy::check_urls(rules, &manifest)?;
+        policy::check_urls(&self.rules.push, &manifest)?;
         let mut tags = extra_tags;
         if let Reference::Tag(tag) = reference
             && !tags.contains(tag)
@@ -77,6 +76,32 @@ impl Operations {
                 limit: self.rules.tags_per_push,
             });
         }
+        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+        let stored = StoredManifest {
+            digest,
+            media_type: media_type.clone(),
+            payload,
+        };
+        let facts = self.facts(repository, stored, &manifest, tags, clock::now());
+        let outcome = self.metadata.put_manifest(facts).await?;
+        match outcome {
+            PutOutcome::Stored { .. } => Ok(PushedManifest { digest, subject }),
+            PutOutcome::Missing { blobs, manifests } => {
+                Err(Error::ReferencesUnknown { blobs, manifests })
+            }
+        }
+    }
+
+    /// What the database keeps of a manifest.
+    pub(super) fn facts(
+        &self,
+        repository: &RepositoryName,
+        stored: StoredManifest,
+        manifest: &Manifest,
+        tags: Vec<Tag>,
+        now: Timestamp,
+    ) -> PutManifest {
+        let rules = &self.rules.push;
         let blobs = manifest.blobs().map(|blob| BlobReference {
             digest: blob.digest,
             media_type: blob.media_type.clone(),
@@ -90,32 +115,22 @@ impl Operations {
             platform: child.platform.as_ref().map(|platform| platform.spelled()),
             required: policy::requires_child(rules, child),
         });
-        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-        let outcome = self
-            .metadata
-            .put_manifest(PutManifest {
-                repository: repository.clone(),
-                digest,
-                media_type: media_type.clone(),
-                image_size: manifest
-                    .blobs()
-                    .fold(0_u64, |sum, blob| sum.saturating_add(blob.size)),
-                blobs: blobs.collect(),
-                children: children.collect(),
-                artifact_type: manifest.artifact_type.clone(),
-                subject,
-                annotations_json: manifest.annotations.clone(),
-                payload,
-                tags,
-                pushed_by: None,
-                now: clock::now(),
-            })
-            .await?;
-        match outcome {
-            PutOutcome::Stored { .. } => Ok(PushedManifest { digest, subject }),
-            PutOutcome::Missing { blobs, manifests } => {
-                Err(Error::ReferencesUnknown { blobs, manifests })
-            }
+        PutManifest {
+            repository: repository.clone(),
+            digest: stored.digest,
+            media_type: stored.media_type,
+            image_size: manifest
+                .blobs()
+                .fold(0_u64, |sum, blob| sum.saturating_add(blob.size)),
+            blobs: blobs.collect(),
+            children: children.collect(),
+            artifact_type: manifest.artifact_type.clone(),
+            subject: manifest.subject.as_ref().map(|subject| subject.digest),
+            annotations_json: manifest.annotations.clone(),
+            payload: stored.payload,
+            tags,
+            pushed_by: None,
+            now,
         }
     }
 
@@ -125,7 +140,7 @@ impl Operations {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<()> {
-        self.deletable()?;
+        let _change = self.deletion()?;
         let deleted = match reference {
             Reference::Tag(tag) => {
                 self.metadata

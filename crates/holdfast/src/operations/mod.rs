@@ -11,8 +11,10 @@ mod integrity;
 mod manifests;
 mod policy;
 mod pulls;
+mod read_only;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod uploads;
 
 use std::sync::Arc;
@@ -27,11 +29,14 @@ use holdfast_storage::BlobStore;
 use crate::config::Validation;
 use crate::held::Held;
 use pulls::Pulls;
+use read_only::ReadOnly;
 
 pub(crate) use collect::Round;
 pub(crate) use error::Error;
 pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
+pub(crate) use read_only::Maintenance;
+pub(crate) use undo::Undone;
 pub(crate) use uploads::Chunk;
 
 /// What an operation returns.
@@ -45,7 +50,7 @@ pub(crate) type ByteStream = BoxStream<'static, Result<Bytes>>;
 pub(crate) struct Rules {
     /// Manifests, tags and blobs may be deleted.
     pub deletes: bool,
-    /// No writes at all.
+    /// The configuration allows no change of content.
     pub read_only: bool,
     /// What a pushed manifest must satisfy.
     pub push: Validation,
@@ -73,6 +78,7 @@ pub(crate) struct Operations {
     checking: Arc<tokio::sync::Mutex<()>>,
     collecting: Arc<tokio::sync::Mutex<()>>,
     pulls: Arc<Pulls>,
+    read_only: ReadOnly,
 }
 
 impl Operations {
@@ -82,6 +88,7 @@ impl Operations {
         Operations {
             metadata,
             store,
+            read_only: ReadOnly::new(rules.read_only),
             rules: Arc::new(rules),
             sessions: Held::default(),
             publishers: Held::default(),
@@ -104,22 +111,5 @@ impl Operations {
     /// The store of bytes, for health checks.
     pub(crate) fn store(&self) -> &Arc<dyn BlobStore> {
         &self.store
-    }
-
-    fn writable(&self) -> Result<()> {
-        if self.rules.read_only {
-            Err(Error::ReadOnly)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn deletable(&self) -> Result<()> {
-        self.writable()?;
-        if self.rules.deletes {
-            Ok(())
-        } else {
-            Err(Error::DeletesOff)
-        }
     }
 }

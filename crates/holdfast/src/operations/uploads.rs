@@ -128,6 +128,14 @@ impl Operations {
                 actual,
             });
         }
+        // The bytes may have taken long. When changes are no longer allowed, the session waits with them.
+        let _change = match self.change() {
+            Ok(change) => change,
+            Err(error) => {
+                self.suspend(id, writer).await?;
+                return Err(error);
+            }
+        };
         // Of several who push the same content at once, the first stores it and the others find it. Only who
         // has that content may wait here, or anybody could keep its publishers waiting.
         let _publisher = self.publishers.wait(digest).await;
@@ -212,14 +220,15 @@ impl Operations {
         Ok(self.metadata.uploads_after(after, PAGE).await?)
     }
 
-    /// Drops the sessions that nobody has touched for their whole life; returns how many.
+    /// Drops the sessions that nobody has touched for their whole life; returns how many. In read-only mode
+    /// none: it is not their clients' fault that they stand still.
     ///
     /// With `dry_run` they are only logged and counted.
     pub(crate) async fn purge_uploads(&self, dry_run: bool) -> Result<u64> {
         /// Sessions dropped per look at the database.
         const BATCH: usize = 100;
         let mut purged = 0;
-        loop {
+        while !self.read_only() {
             let expired = self.metadata.expired_uploads(clock::now(), BATCH).await?;
             let before = purged;
             for ExpiredUpload { repository, id, .. } in &expired {
@@ -231,14 +240,18 @@ impl Operations {
             }
             // A batch of which nothing could be dropped would come again.
             if dry_run || expired.len() < BATCH || purged == before {
-                return Ok(purged);
+                break;
             }
         }
+        Ok(purged)
     }
 
     /// Drops one session, unless somebody works on it or has done so meanwhile.
     async fn purge(&self, repository: &RepositoryName, id: UploadId) -> Result<bool> {
         let Some(_guard) = self.sessions.take(id).await else {
+            return Ok(false);
+        };
+        let Ok(_change) = self.change() else {
             return Ok(false);
         };
         match self.metadata.upload(repository, id).await? {

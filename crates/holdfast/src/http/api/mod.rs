@@ -10,7 +10,10 @@
 mod check;
 mod gc;
 mod lines;
+mod maintenance;
+mod manifests;
 mod router;
+mod tags;
 mod uploads;
 mod version;
 
@@ -33,6 +36,9 @@ use crate::app::App;
 pub(crate) use check::Check;
 pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
 pub(crate) use lines::Failed;
+pub(crate) use maintenance::{Maintenance, SetReadOnly};
+pub(crate) use manifests::{RestoreManifest, Trash};
+pub(crate) use tags::{History, RestoreTag, Restored};
 pub(crate) use uploads::{CancelUpload, OpenUpload};
 
 /// Where the API is, below the prefix.
@@ -77,6 +83,19 @@ fn time(time: Timestamp) -> String {
 fn parsed<T: FromStr<Err: fmt::Display>>(name: &str, text: &str) -> Result<T, Error> {
     text.parse()
         .map_err(|why| error::request_invalid(&format!("{name} {text:?}: {why}")))
+}
+
+/// Entries of a page: what the query says in `limit`, within bounds.
+fn page_size(request: &Request<'_>) -> Result<usize, Error> {
+    const DEFAULT: usize = 100;
+    const MAX: usize = 1000;
+    let limit = request.maybe("limit")?.unwrap_or(DEFAULT);
+    if (1..=MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        let text = format!("limit {limit}: expected a number from 1 to {MAX}");
+        Err(error::request_invalid(&text))
+    }
 }
 
 /// An answer of one JSON value.

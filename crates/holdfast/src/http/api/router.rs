@@ -6,13 +6,19 @@
 //! /api/v1/gc                GET     what the collector does
 //! /api/v1/gc/run            POST    collects now, as lines
 //! /api/v1/gc/why            GET     why something is kept: ?repository=…&digest=…
+//! /api/v1/maintenance       GET     whether changes are taken
+//! /api/v1/maintenance       POST    turns the switch to read-only
+//! /api/v1/manifests/trash   GET     deleted manifests of a repository
+//! /api/v1/manifests/restore POST    brings one back
+//! /api/v1/tags/history      GET     what a tag pointed at
+//! /api/v1/tags/restore      POST    points it there again
 //! /api/v1/uploads           GET     open upload sessions, as lines
 //! /api/v1/uploads/cancel    POST    drops one
 //! ```
 //!
 //! Repositories stand in bodies and queries, never in paths, since their names hold slashes.
 
-use std::fmt::Display;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -22,8 +28,11 @@ use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::gc::{self, RunGc};
+use super::maintenance::SetReadOnly;
+use super::manifests::{RestoreManifest, TrashPage};
+use super::tags::{HistoryPage, RestoreTag};
 use super::uploads::CancelUpload;
-use super::{Request, check, json, parsed, uploads, version};
+use super::{Request, check, json, maintenance, manifests, parsed, tags, uploads, version};
 use crate::app::App;
 use crate::http::body::Body;
 use crate::http::error::{self, Error};
@@ -42,6 +51,18 @@ pub(super) enum Action {
     RunGc(RunGc),
     /// `GET /gc/why`
     GcWhy(RepositoryName, Digest),
+    /// `GET /maintenance`
+    Maintenance,
+    /// `POST /maintenance`
+    SetReadOnly(SetReadOnly),
+    /// `GET /manifests/trash`
+    Trash(TrashPage),
+    /// `POST /manifests/restore`
+    RestoreManifest(RestoreManifest),
+    /// `GET /tags/history`
+    TagHistory(HistoryPage),
+    /// `POST /tags/restore`
+    RestoreTag(RestoreTag),
     /// `GET /uploads`
     ListUploads,
     /// `POST /uploads/cancel`
@@ -65,10 +86,21 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/gc/run" if post => request.json().map(Action::RunGc),
         "/gc/run" => Err(error::method_not_allowed("POST")),
         "/gc/why" if get => Ok(Action::GcWhy(
-            request.parameter("repository")?,
-            request.parameter("digest")?,
+            request.wanted("repository")?,
+            request.wanted("digest")?,
         )),
         "/gc/why" => Err(error::method_not_allowed("GET")),
+        "/maintenance" if get => Ok(Action::Maintenance),
+        "/maintenance" if post => request.json().map(Action::SetReadOnly),
+        "/maintenance" => Err(error::method_not_allowed("GET, POST")),
+        "/manifests/trash" if get => TrashPage::parse(request).map(Action::Trash),
+        "/manifests/trash" => Err(error::method_not_allowed("GET")),
+        "/manifests/restore" if post => request.json().map(Action::RestoreManifest),
+        "/manifests/restore" => Err(error::method_not_allowed("POST")),
+        "/tags/history" if get => HistoryPage::parse(request).map(Action::TagHistory),
+        "/tags/history" => Err(error::method_not_allowed("GET")),
+        "/tags/restore" if post => request.json().map(Action::RestoreTag),
+        "/tags/restore" => Err(error::method_not_allowed("POST")),
         "/uploads" if get => Ok(Action::ListUploads),
         "/uploads" => Err(error::method_not_allowed("GET")),
         "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
@@ -86,6 +118,12 @@ impl Action {
             Action::GcStatus => json(&gc::status(app).await?),
             Action::RunGc(wish) => Ok(gc::run(app, wish)),
             Action::GcWhy(repository, digest) => json(&gc::why(app, &repository, &digest).await?),
+            Action::Maintenance => json(&maintenance::get(app)),
+            Action::SetReadOnly(wish) => json(&maintenance::set(app, wish).await?),
+            Action::Trash(page) => json(&manifests::trash(app, page).await?),
+            Action::RestoreManifest(wish) => json(&manifests::restore(app, wish).await?),
+            Action::TagHistory(page) => json(&tags::history(app, page).await?),
+            Action::RestoreTag(wish) => json(&tags::restore(app, wish).await?),
             Action::ListUploads => Ok(uploads::list(app)),
             Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
         }
@@ -93,13 +131,21 @@ impl Action {
 }
 
 impl Request<'_> {
-    /// A parameter of the query, which must be there.
-    fn parameter<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error> {
-        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
-        let (_, value) = pairs
-            .find(|(key, _)| key == name)
-            .ok_or_else(|| error::request_invalid(&format!("the query has no {name}")))?;
-        parsed(name, &value)
+    /// A parameter of the query, if it is there.
+    pub(super) fn maybe<T: FromStr<Err: fmt::Display>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, Error> {
+        form_urlencoded::parse(self.query.as_bytes())
+            .find(|(found, _)| found == name)
+            .map(|(_, text)| parsed(name, &text))
+            .transpose()
+    }
+
+    /// A parameter that the query must have.
+    pub(super) fn wanted<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
+        self.maybe(name)?
+            .ok_or_else(|| error::request_invalid(&format!("the query has no {name}")))
     }
 
     /// The body as JSON; no body counts as an object without members.
