@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holdfast_tests::{Image, Registry};
+use holdfast_tests::{Image, Registry, eventually};
 
 use super::Stock;
 
@@ -81,4 +81,41 @@ fn the_report_for_people_names_images() {
     assert_eq!(output.status.code(), Some(1));
     output.mentions("affects stock/app:latest stock/app:v1");
     output.mentions("1 found, 0 repaired, 0 could not be checked");
+}
+
+#[test]
+fn the_scrub_finds_what_changed_on_disk_and_a_push_heals_it() {
+    let registry = Registry::builder()
+        .section("scrub:\n  interval: 1s\n  rate: 1000000000\n")
+        .start();
+    let stock = Stock::of(registry, 23_000);
+    let http = stock.registry.http();
+    let layer = stock.layer();
+    let url = format!("/v2/stock/app/blobs/{}", layer.digest);
+    // In memory, as pulls see it.
+    assert_eq!(http.get(&url).send().expect(200).body, layer.bytes);
+    let mut bytes = layer.bytes.clone();
+    bytes[12_345] ^= 32;
+    std::fs::write(stock.file(&layer.digest), bytes).expect("changing a blob");
+    eventually("the scrub finds it", || {
+        http.head(&url).send().status == 404
+    });
+    let refused = http.get(&url).send().expect(502).json();
+    assert_eq!(refused["errors"][0]["code"], "UNKNOWN");
+    let range = http.get(&url).header("Range", "bytes=0-9").send();
+    let _ = range.expect(502);
+    eventually("the log names the tags", || {
+        let log = stock.registry.log();
+        let mut lines = log.lines();
+        lines.any(|line| {
+            line.contains("not what their digest says")
+                && line.contains("stock/app:latest, stock/app:v1")
+        })
+    });
+    assert_eq!(stock.check(&[]).kinds(), ["blob-damaged"]);
+
+    http.push_image("stock/app", "v1", &stock.image);
+    assert_eq!(http.get(&url).send().expect(200).body, layer.bytes);
+    stock.check(&["--read-data"]).assert_clean("healed");
+    stock.registry.assert_calm();
 }

@@ -27,6 +27,7 @@ mod reader;
 mod reference;
 mod scalar;
 mod schema;
+mod scrub;
 mod secret;
 mod show;
 mod spelling;
@@ -50,6 +51,7 @@ pub use log::{Formatter, Log, LogLevel};
 pub use problem::{Error, Level, Problem, Warning};
 pub use reference::reference_markdown;
 pub use schema::json_schema;
+pub use scrub::Scrub;
 pub use secret::Secret;
 pub use show::show;
 pub use storage::{Driver, Storage, UploadPurging};
@@ -125,6 +127,8 @@ pub struct Config {
     pub limits: Limits,
     /// Garbage collection.
     pub gc: Gc,
+    /// Reading stored bytes again in the background.
+    pub scrub: Scrub,
 }
 
 /// A configuration that can be used, with what there is to say about it.
@@ -173,6 +177,7 @@ impl Config {
             tags: Tags::read(&top.section("tags")),
             limits: Limits::read(&top.section("limits")),
             gc: Gc::read(&top.section("gc")),
+            scrub: Scrub::read(&top.section("scrub")),
             storage,
             auth,
             http,

@@ -1,13 +1,14 @@
 //! All jobs that run beside requests: one file per kind.
 
 mod collection;
+mod scrub;
 mod snapshot;
 mod upload_purging;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Driver};
 
 /// Starts every job; they end with `stop`.
 pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
@@ -30,5 +31,13 @@ pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
     if let Some(snapshots) = &app.snapshots {
         let interval = config.snapshots.interval;
         tokio::spawn(snapshot::run(snapshots.clone(), interval, stop.clone()));
+    }
+    let on_disk = matches!(config.storage.driver, Driver::Filesystem { .. });
+    if config.scrub.enabled && on_disk {
+        tokio::spawn(scrub::run(
+            operations.clone(),
+            config.scrub.clone(),
+            stop.clone(),
+        ));
     }
 }

@@ -7,6 +7,8 @@ mod page;
 mod process;
 pub(crate) mod requests;
 
+use std::sync::atomic::Ordering;
+
 use crate::app::App;
 
 pub(crate) use page::{CONTENT_TYPE, Page};
@@ -20,6 +22,7 @@ pub(crate) async fn render(app: &App) -> String {
     metadata(app, &mut page);
     maintenance(app, &mut page);
     snapshots(app, &mut page);
+    integrity(app, &mut page);
     page.into_text()
 }
 
@@ -27,6 +30,36 @@ fn build(page: &mut Page) {
     let name = "holdfast_build_info";
     page.gauge(name, "The version that runs; always 1.");
     page.sample(name, &[("version", crate::VERSION)], 1);
+}
+
+fn integrity(app: &App, page: &mut Page) {
+    let found = app.operations.found();
+    let numbers = [
+        (
+            "holdfast_damaged_blobs_total",
+            "Blobs found damaged since the start, by pulls, pushes, checks and the scrub.",
+            &found.damaged,
+        ),
+        (
+            "holdfast_scrub_blobs_total",
+            "Blobs that the scrub read and found right.",
+            &found.blobs,
+        ),
+        (
+            "holdfast_scrub_bytes_total",
+            "Bytes that the scrub read.",
+            &found.bytes,
+        ),
+        (
+            "holdfast_scrub_unread_total",
+            "Blobs that the scrub could not read, which says nothing about them.",
+            &found.unread,
+        ),
+    ];
+    for (name, about, number) in numbers {
+        page.counter(name, about);
+        page.sample(name, &[], number.load(Ordering::Relaxed));
+    }
 }
 
 fn metadata(app: &App, page: &mut Page) {

@@ -79,6 +79,8 @@ pub(crate) struct Operations {
     collecting: Arc<tokio::sync::Mutex<()>>,
     pulls: Arc<Pulls>,
     read_only: ReadOnly,
+    /// What was found of stored bytes since the start.
+    found: Arc<integrity::Found>,
 }
 
 impl Operations {
@@ -95,6 +97,7 @@ impl Operations {
             checking: Arc::default(),
             collecting: Arc::default(),
             pulls: Arc::new(Pulls::new(note_pulls)),
+            found: Arc::default(),
         }
     }
 

@@ -260,3 +260,39 @@ async fn a_false_digest_waits_for_nobody() {
     let pushed = operations.push_blob(repository, digest, body(&bytes));
     pushed.await.unwrap();
 }
+
+/// A store that cannot be read has not lost anything.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_no_damage() {
+    let schedule = Schedule::new(1)
+        .one_in(Operation::Open, 1, Fault::Unavailable)
+        .one_in(Operation::Size, 1, Fault::Unavailable);
+    let registry = registry(schedule, 10).await;
+    let operations = &registry.operations;
+    let (bytes, digest) = content(1, 50_000);
+    operations
+        .push_blob(&registry.repository, digest, body(&bytes))
+        .await
+        .unwrap();
+    let pass = operations.scrub(Duration::ZERO, 1 << 30).await.unwrap();
+    assert_eq!((pass.blobs, pass.damaged, pass.unread), (0, 0, 1));
+    let (sender, mut events) = tokio::sync::mpsc::channel(100);
+    let options = super::CheckOptions {
+        repair: true,
+        read_data: true,
+        bytes_per_second: None,
+    };
+    operations.check(options, sender).await.unwrap();
+    let mut last = None;
+    while let Some(event) = events.recv().await {
+        last = Some(event);
+    }
+    let Some(super::Event::Summary(summary)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!((summary.found, summary.unchecked), (0, 1));
+    registry.store.heal();
+    assert_eq!(registry.pull(&digest).await.unwrap(), bytes);
+    let pass = operations.scrub(Duration::ZERO, 1 << 30).await.unwrap();
+    assert_eq!((pass.blobs, pass.bytes, pass.damaged), (1, 50_000, 0));
+}

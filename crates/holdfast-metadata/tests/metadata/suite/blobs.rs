@@ -15,6 +15,7 @@ on_every_engine!(
     a_blob_in_use_cannot_be_removed,
     a_lease_that_ended_is_renewed_by_a_look,
     a_damaged_blob_is_absent_for_pushers_and_healed_by_a_push,
+    blobs_that_were_not_read_for_longest_come_first,
 );
 
 async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
@@ -329,4 +330,41 @@ async fn a_damaged_blob_is_absent_for_pushers_and_healed_by_a_push(db: &Database
     }
     assert!(!db.metadata.key_is_free(&key, &digest(2)).await.unwrap());
     db.put(image).await;
+}
+
+async fn blobs_that_were_not_read_for_longest_come_first(db: &Database) {
+    for (number, hours) in [(3, 0), (1, 1), (2, 2), (4, 9)] {
+        let mut pushed = blob("a", digest(number), &format!("k{number}"));
+        pushed.now = later(hours);
+        db.metadata.link_blob(pushed).await.unwrap();
+    }
+    let stale = async || {
+        let mut found = Vec::new();
+        let mut after = None;
+        // One by one: a page ends anywhere.
+        loop {
+            let page = db
+                .metadata
+                .stalest_blobs(after.as_ref(), later(5), 1)
+                .await
+                .unwrap();
+            let Some(blob) = page.into_iter().next() else {
+                return found;
+            };
+            found.push(blob.digest);
+            after = Some(blob);
+        }
+    };
+    assert_eq!(stale().await, [digest(3), digest(1), digest(2)]);
+    let read = vec![
+        (digest(3), "k3".to_owned()),
+        (digest(1), "another key".to_owned()),
+    ];
+    db.metadata.blobs_verified(read, later(6)).await.unwrap();
+    assert_eq!(stale().await, [digest(1), digest(2)]);
+    db.metadata
+        .mark_damaged(&digest(1), "k1", later(6))
+        .await
+        .unwrap();
+    assert_eq!(stale().await, [digest(2)]);
 }

@@ -22,6 +22,7 @@ mod middleware;
 mod notifications;
 mod proxy;
 mod redis;
+mod scrub;
 mod storage;
 mod tree;
 mod validation;
@@ -150,7 +151,7 @@ impl Entry {
 }
 
 /// The parts of the table, in the order of the reference page.
-const PARTS: [(&str, &[Entry]); 15] = [
+const PARTS: [(&str, &[Entry]); 16] = [
     ("Version and log", log::ENTRIES),
     ("Storage", storage::ENTRIES),
     ("Storage drivers", drivers::ENTRIES),
@@ -161,6 +162,7 @@ const PARTS: [(&str, &[Entry]); 15] = [
     ("Validation and policy", validation::ENTRIES),
     ("Lists and limits", limits::ENTRIES),
     ("Garbage collection", gc::ENTRIES),
+    ("Integrity", scrub::ENTRIES),
     ("Notifications", notifications::ENTRIES),
     ("Redis", redis::ENTRIES),
     ("Pull-through proxy", proxy::ENTRIES),

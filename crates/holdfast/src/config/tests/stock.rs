@@ -192,6 +192,9 @@ fn everything_that_takes_effect_arrives() {
     assert_eq!(config.tags.max_tags, 60);
     assert_eq!(config.limits.tags_per_manifest_push, 7);
     assert_eq!(config.limits.upload_sessions, 8);
+    assert!(!config.scrub.enabled);
+    assert_eq!(config.scrub.interval, Duration::from_secs(240 * 3600));
+    assert_eq!(config.scrub.bytes_per_second, 1_000_000);
 }
 
 #[test]

@@ -11,10 +11,12 @@ mod facts;
 mod manifests;
 mod objects;
 mod report;
+mod scrub;
 mod uploads;
 mod verify;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use holdfast_metadata::Affected;
 use holdfast_model::Digest;
@@ -25,6 +27,7 @@ use crate::error_chain::chain;
 
 pub(crate) use check::CheckOptions;
 pub(crate) use report::{Event, Finding, Outcome, Summary};
+pub(crate) use scrub::Found;
 
 /// Most repositories, and tags of each, that are named to an operator for one damage.
 const AFFECTED_NAMED: usize = 100;
@@ -66,6 +69,7 @@ impl Operations {
         {
             return Ok(false);
         }
+        self.found.damaged.fetch_add(1, Ordering::Relaxed);
         let affected = match self.metadata.affected_by_blob(digest, AFFECTED_NAMED).await {
             Ok(affected) => spelled(&affected),
             Err(error) => format!("unknown: {}", chain(&error)),

@@ -112,23 +112,15 @@ impl Check {
         }
     }
 
-    /// Reads a live blob. What is not what its digest says is read a second time: memory errs as well.
+    /// Reads a blob.
     async fn read(&mut self, row: &BlobRow) -> Look {
         let Ok(key) = row.storage_key.parse::<StorageKey>() else {
             return Look::Bad(Damage::Missing);
         };
+        self.summary.bytes_read += row.size;
         let operations = self.operations.clone();
-        let mut outcome = Ok(None);
-        for _ in 0..2 {
-            outcome = operations
-                .verify(&row.digest, row.size, &key, &mut self.pace)
-                .await;
-            self.summary.bytes_read += row.size;
-            if !matches!(outcome, Ok(Some(Damage::Digest))) {
-                break;
-            }
-        }
-        match outcome {
+        let verified = operations.verify(&row.digest, row.size, &key, &mut self.pace);
+        match verified.await {
             Ok(None) => Look::Good,
             Ok(Some(damage)) => Look::Bad(damage),
             Err(error) => Look::Unknown(error),
@@ -271,10 +263,10 @@ impl Operations {
             Err(_no_place) => Ok(None),
         };
         match (row.state, measured) {
+            // The row goes with its key in the outbox.
+            (BlobState::Doomed, _) if !row.discarded => Look::Forgotten,
+            (BlobState::Doomed, _) => Look::Good,
             (_, Err(error)) => Look::Unknown(error),
-            // Its bytes are deleted before they leave the outbox.
-            (BlobState::Doomed, Ok(Some(_))) if !row.discarded => Look::Forgotten,
-            (BlobState::Doomed, Ok(_)) => Look::Good,
             (_, Ok(None)) => Look::Bad(Damage::Missing),
             (_, Ok(Some(size))) if size != row.size => Look::Bad(Damage::Size),
             (_, Ok(Some(_))) => Look::Good,

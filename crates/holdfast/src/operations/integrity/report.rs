@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     BlobDamaged,
     /// The bytes of a blob in use are about to be deleted.
     BlobDiscarded,
-    /// The bytes of a deleted blob are there, and nothing is about to delete them.
+    /// A blob is deleted, and nothing is about to delete its bytes.
     DoomedForgotten,
     /// A stored object of which nothing is known.
     ObjectOrphan,

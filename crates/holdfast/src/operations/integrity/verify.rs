@@ -49,10 +49,24 @@ fn due(bytes: u64, bytes_per_second: u64) -> Duration {
 }
 
 impl Operations {
-    /// Reads the bytes under a key and says what is wrong with them, if anything is.
+    /// Reads the bytes under a key and says what is wrong with them, if anything is. Bytes with another
+    /// digest are read a second time, since memory errs as well.
     ///
     /// An error means that it is not known.
-    pub(crate) async fn verify(
+    pub(super) async fn verify(
+        &self,
+        digest: &Digest,
+        size: u64,
+        key: &StorageKey,
+        pace: &mut Pace,
+    ) -> Result<Option<Damage>, StorageError> {
+        match self.verify_once(digest, size, key, pace).await {
+            Ok(Some(Damage::Digest)) => self.verify_once(digest, size, key, pace).await,
+            other => other,
+        }
+    }
+
+    async fn verify_once(
         &self,
         digest: &Digest,
         size: u64,
