@@ -151,6 +151,44 @@ fn an_index_comes_back_with_its_images() {
     }
 }
 
+/// The collector looked while the image was deleted, and looks again after it came back.
+#[test]
+fn what_is_back_is_not_collected_and_what_is_collected_is_named() {
+    let registry = Registry::start();
+    let http = registry.http();
+    let [kept, lost] = [1250, 1260].map(|seed| Image::new(seed, &[100]));
+    for (tag, image) in [("kept", &kept), ("lost", &lost)] {
+        http.push_image("undo/gc", tag, image);
+        let target = format!("/v2/undo/gc/manifests/{}", image.manifest.digest);
+        let _ = http.delete(&target).send().expect(202);
+    }
+    registry.manage(&["gc", "run"]).run();
+    registry.manage(&["tag", "restore", "undo/gc:kept"]).run();
+    let blob = format!("/v2/undo/gc/blobs/{}", lost.layers[0].digest);
+    let _ = http.delete(&blob).send().expect(202);
+    registry.manage(&["gc", "run"]).run();
+    let refused = registry.manage(&["tag", "restore", "undo/gc:lost"]);
+    let refused = refused.refused();
+    refused.mentions(&lost.layers[0].digest);
+    assert_eq!(target(&registry, "undo/gc", "lost"), None);
+    // Pushed again, it is all that was missing.
+    http.push_blob("undo/gc", &lost.layers[0]);
+    registry.manage(&["tag", "restore", "undo/gc:lost"]).run();
+    registry.manage(&["gc", "run", "--grace", "0s"]).run();
+    for image in [&kept, &lost] {
+        assert_whole(&registry, "undo/gc", image);
+    }
+    // Past its time, a deleted manifest is gone for good.
+    let target = format!("/v2/undo/gc/manifests/{}", kept.manifest.digest);
+    let _ = http.delete(&target).send().expect(202);
+    registry.manage(&["gc", "run", "--grace", "0s"]).run();
+    let trash = registry.manage(&["manifest", "trash", "undo/gc"]).run();
+    assert_eq!(trash.text(), "");
+    let gone = registry.manage(&["tag", "restore", "undo/gc:kept"]);
+    gone.refused().mentions("manifest unknown");
+    registry.assert_calm();
+}
+
 #[test]
 fn what_cannot_be_undone_says_why() {
     let registry = Registry::start();
