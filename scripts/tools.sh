@@ -3,6 +3,10 @@
 
 readonly go_version=1.26.0 # the oldest that builds them; also what is installed where Go is older or missing
 readonly tools=$(realpath -m "${HOLDFAST_TOOLS:-.cache/tools}")
+# Distribution 3: a peer of the benchmark, and a writer of storage that the tests adopt.
+# <module> <version> <package below the module> <program>
+# shellcheck disable=SC2034
+readonly distribution=(github.com/distribution/distribution/v3 v3.0.0 cmd/registry distribution-v3)
 mkdir -p "$tools/bin"
 
 install_packages() {

@@ -2,6 +2,7 @@
 //!
 //! `scripts/test-tools` installs the clients; a test whose client is missing fails and says so.
 
+mod adoption;
 mod api;
 mod clients;
 mod collection;

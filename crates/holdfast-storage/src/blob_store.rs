@@ -84,6 +84,10 @@ pub trait BlobStore: Send + Sync + 'static {
     /// real directories also names empty ones.
     async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>>;
 
+    /// When something was last put into a directory or taken from it, where the driver knows and there is
+    /// such a directory.
+    async fn modified(&self, directory: &StorageKey) -> Result<Option<Timestamp>>;
+
     /// Writes small objects whole: each is durable when this returns, and a reader sees either what was
     /// there before or all of the new bytes. Many in one call are cheaper than as many calls; the caller
     /// bounds how much it holds in memory at once.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_model::{Algorithm, Digest, UploadId};
+use holdfast_model::{Algorithm, Digest, Timestamp, UploadId};
 
 use self::schedule::Fate;
 pub use self::schedule::{Fault, Injected, Operation, Schedule};
@@ -166,6 +166,12 @@ impl BlobStore for Faulty {
         let inner = self.fate.befall(Operation::Children, listed).await?;
         let fate = Arc::clone(&self.fate);
         Ok(Box::new(FaultyListing { inner, fate }))
+    }
+
+    async fn modified(&self, directory: &StorageKey) -> Result<Option<Timestamp>> {
+        self.fate
+            .befall(Operation::Modified, self.inner.modified(directory))
+            .await
     }
 
     async fn put(&self, mut objects: Vec<(StorageKey, Bytes)>) -> Result<()> {

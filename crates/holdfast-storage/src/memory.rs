@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_model::{Algorithm, Digest, Hasher, UploadId};
+use holdfast_model::{Algorithm, Digest, Hasher, Timestamp, UploadId};
 
 use crate::blob_store::check_put;
 use crate::resumption::starting_point;
@@ -141,6 +141,10 @@ impl BlobStore for Memory {
 
     async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
         Ok(Box::new(Entries::below(self, directory, false)))
+    }
+
+    async fn modified(&self, _directory: &StorageKey) -> Result<Option<Timestamp>> {
+        Ok(None)
     }
 
     async fn put(&self, objects: Vec<(StorageKey, Bytes)>) -> Result<()> {

@@ -150,6 +150,10 @@ impl App {
                 "removed staged bytes of uploads that were never recorded"
             );
         }
+        operations
+            .open_adoption()
+            .await
+            .map_err(|error| attempt("cannot look for another registry's repositories", &error))?;
         Ok(App {
             operations,
             access: Access::new(realm, &config.access, token_secret.as_bytes()),
@@ -186,13 +190,6 @@ fn open_store(driver: &Driver) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), 
     };
     let store = Filesystem::open(root_directory, *direct_io)
         .map_err(|error| attempt("cannot use the storage directory", &error))?;
-    if store.holds_distribution_repositories() {
-        return Err(format!(
-            "{} holds the repositories of another registry; adopting them is not in this release, \
-             so choose another storage.filesystem.rootdirectory",
-            root_directory.display()
-        ));
-    }
     let snapshots = store.snapshots_directory();
     Ok((store, Some(snapshots)))
 }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::path::PathBuf;
 
 use super::port::free_port;
 use super::{PASSWORD, Registry, USER};
-use crate::{Certificates, Workbench};
+use crate::{Certificates, Workbench, find_program};
 
 /// Cheapest cost that bcrypt allows: the tests are not about guessing.
 const BCRYPT_COST: u32 = 4;
@@ -21,6 +22,7 @@ pub struct RegistryBuilder {
     pub(super) ipv6: bool,
     sections: String,
     pub(super) environment: Vec<(String, String)>,
+    pub(super) program: Option<PathBuf>,
 }
 
 impl RegistryBuilder {
@@ -75,6 +77,16 @@ impl RegistryBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts with another registry, by the name of its program: `docker-registry`, `distribution-v3`.
+    ///
+    /// # Panics
+    /// When it is not installed.
+    #[must_use]
+    pub fn program(mut self, name: &str) -> Self {
+        self.program = Some(find_program(name));
         self
     }
 

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use crate::{Certificates, Command, Daemon, Workbench, http};
+use crate::{Certificates, Command, Daemon, Workbench, find_program, http};
 pub use builder::RegistryBuilder;
 use process::Probe;
 
@@ -49,7 +49,7 @@ impl Registry {
         port: u16,
         config: PathBuf,
     ) -> Self {
-        let daemon = process::launch(&config, &home, &setup.environment);
+        let daemon = process::launch(&config, &home, &setup);
         let mut registry = Self {
             daemon,
             home,
@@ -174,8 +174,28 @@ impl Registry {
     /// When it does not start.
     pub fn restart(&mut self) {
         self.daemon.terminate();
-        self.daemon = process::launch(&self.config, &self.home, &self.setup.environment);
+        self.daemon = process::launch(&self.config, &self.home, &self.setup);
         self.wait_until_ready();
+    }
+
+    /// Ends whatever runs and starts the registry under test on the same data and port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn take_over(&mut self) {
+        self.daemon.terminate();
+        self.setup.program = None;
+        self.restart();
+    }
+
+    /// Ends whatever runs and starts another registry on the same data and port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn hand_over(&mut self, program: &str) {
+        self.daemon.terminate();
+        self.setup.program = Some(find_program(program));
+        self.restart();
     }
 
     fn wait_until_ready(&mut self) {

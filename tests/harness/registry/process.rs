@@ -4,10 +4,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use super::RegistryBuilder;
 use crate::{Certificates, Command, Daemon, Workbench, find_program, http};
 
-pub(super) fn launch(config: &Path, home: &Workbench, environment: &[(String, String)]) -> Daemon {
-    let program = program();
+pub(super) fn launch(config: &Path, home: &Workbench, setup: &RegistryBuilder) -> Daemon {
+    let program = setup.program.clone().unwrap_or_else(program);
+    let environment = &setup.environment;
     let mut command = process::Command::new(&program);
     command.arg("serve").arg(config).current_dir(home.root());
     command.envs(environment.iter().map(|(name, value)| (name, value)));

@@ -11,6 +11,7 @@ use crate::{Metadata, PutManifest, PutOutcome, Result, gc, repositories};
 pub(crate) const FIND_BLOB_ROW: &str = "SELECT storage_key FROM blobs WHERE digest = ?1";
 pub(crate) const LINKED: &str = "SELECT 1 FROM repo_blobs WHERE digest = ?1 LIMIT 1";
 pub(crate) const MANIFEST_ROW: &str = "SELECT 1 FROM manifests WHERE repo_id = ?1 AND digest = ?2";
+pub(crate) const LINK_ROW: &str = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2";
 pub(crate) const BLOBS_PAGE: &str =
     "SELECT digest FROM blobs WHERE digest > ?1 ORDER BY digest LIMIT ?2";
 
@@ -32,6 +33,11 @@ impl Metadata {
     /// digest does not need, as it has another, goes to the outbox.
     pub async fn adopt_blobs(&self, found: Vec<FoundBlob>, now: Timestamp) -> Result<()> {
         self.write(AdoptBlobs { found, now }).await
+    }
+
+    /// Whether any blob is known.
+    pub async fn any_blob(&self) -> Result<bool> {
+        self.read(AnyBlob).await
     }
 
     /// Those of these digests of which no blob is known.
@@ -63,9 +69,24 @@ impl Metadata {
         repository: &RepositoryName,
         digests: &[Digest],
     ) -> Result<Vec<Digest>> {
-        self.read(UnknownManifests {
+        self.read(Without {
             repository,
             digests,
+            sql: MANIFEST_ROW,
+        })
+        .await
+    }
+
+    /// Those of these digests that no link of the repository has.
+    pub async fn unlinked_blobs(
+        &self,
+        repository: &RepositoryName,
+        digests: &[Digest],
+    ) -> Result<Vec<Digest>> {
+        self.read(Without {
+            repository,
+            digests,
+            sql: LINK_ROW,
         })
         .await
     }
@@ -151,6 +172,17 @@ impl Write for AdoptBlobs {
     const DURABILITY: Durability = Durability::Relaxed;
 }
 
+struct AnyBlob;
+
+impl Operation for AnyBlob {
+    type Output = bool;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
+        let first: &[u8] = &[];
+        Ok(tx.first(BLOBS_PAGE, params![first, 1_i64]).await?.is_some())
+    }
+}
+
 struct UnknownContent<'a> {
     digests: &'a [Digest],
 }
@@ -180,7 +212,7 @@ impl Operation for AdoptLinks {
     type Output = (u64, Vec<Digest>);
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<(u64, Vec<Digest>)> {
-        let (mut linked, mut missing) = (0, Vec::new());
+        let (mut linked, mut missing) = (0_u64, Vec::new());
         if !is_waiting(tx, &self.repository).await? {
             return Ok((linked, missing));
         }
@@ -197,12 +229,13 @@ impl Operation for AdoptLinks {
                 None => repositories::id_or_new(tx, &self.repository, self.now).await?,
             };
             repo_id = Some(id);
-            let present = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2";
-            if tx.first(present, params![id, *digest]).await?.is_none() {
+            if tx.first(LINK_ROW, params![id, *digest]).await?.is_none() {
                 attach(tx, id, *digest, self.lease_until).await?;
                 linked += 1;
             }
         }
+        let sum = "UPDATE adoption SET links = links + ?1 WHERE id = 1";
+        tx.execute(sum, params![linked]).await?;
         Ok((linked, missing))
     }
 }
@@ -211,26 +244,28 @@ impl Write for AdoptLinks {
     const DURABILITY: Durability = Durability::Relaxed;
 }
 
-struct UnknownManifests<'a> {
+/// The digests of which the repository has no such row.
+struct Without<'a> {
     repository: &'a RepositoryName,
     digests: &'a [Digest],
+    sql: &'static str,
 }
 
-impl Operation for UnknownManifests<'_> {
+impl Operation for Without<'_> {
     type Output = Vec<Digest>;
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<Digest>> {
         let Some(repo_id) = repositories::id_of(tx, self.repository).await? else {
             return Ok(self.digests.to_vec());
         };
-        let mut unknown = Vec::new();
+        let mut without = Vec::new();
         for digest in self.digests {
-            let found = tx.first(MANIFEST_ROW, params![repo_id, *digest]).await?;
+            let found = tx.first(self.sql, params![repo_id, *digest]).await?;
             if found.is_none() {
-                unknown.push(*digest);
+                without.push(*digest);
             }
         }
-        Ok(unknown)
+        Ok(without)
     }
 }
 
@@ -243,7 +278,7 @@ impl Operation for AdoptManifests {
     type Output = u64;
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<u64> {
-        let mut stored = 0;
+        let mut stored = 0_u64;
         if !is_waiting(tx, &self.repository).await? {
             return Ok(stored);
         }
@@ -251,6 +286,8 @@ impl Operation for AdoptManifests {
             let outcome = put.run(tx).await?;
             stored += u64::from(outcome == PutOutcome::Stored { created: true });
         }
+        let sum = "UPDATE adoption SET manifests = manifests + ?1 WHERE id = 1";
+        tx.execute(sum, params![stored]).await?;
         Ok(stored)
     }
 }

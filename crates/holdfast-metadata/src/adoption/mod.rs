@@ -19,7 +19,7 @@ mod walk;
 
 pub use content::FoundBlob;
 #[cfg(test)]
-pub(crate) use content::{BLOBS_PAGE, FIND_BLOB_ROW, LINKED, MANIFEST_ROW};
+pub(crate) use content::{BLOBS_PAGE, FIND_BLOB_ROW, LINK_ROW, LINKED, MANIFEST_ROW};
 #[cfg(test)]
 pub(crate) use problems::{PROBLEMS_PAGE, TAGS_OF};
 pub use problems::{Problem, ProblemKind, Severity};

@@ -2,12 +2,11 @@
 
 use holdfast_model::{RepositoryName, Timestamp};
 
-use super::Counts;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Metadata, Result, repositories};
 
 pub(crate) const FIND_STATE: &str =
-    "SELECT state, since FROM adoption_repositories WHERE path = ?1";
+    "SELECT state, since, seen_at FROM adoption_repositories WHERE path = ?1";
 pub(crate) const WAITING_PAGE: &str = "SELECT path FROM adoption_repositories
      WHERE path > ?1 AND state = 0 ORDER BY path LIMIT ?2";
 pub(crate) const WAITING_CATALOG_PAGE: &str = "SELECT path FROM adoption_repositories
@@ -33,7 +32,10 @@ pub enum AdoptionState {
         since: Option<Timestamp>,
     },
     /// All of it is in the database.
-    Done,
+    Done {
+        /// When the walk over it began.
+        seen_at: Option<Timestamp>,
+    },
 }
 
 impl Metadata {
@@ -67,13 +69,11 @@ impl Metadata {
         repository: &RepositoryName,
         existed: bool,
         seen_at: Timestamp,
-        counts: Counts,
     ) -> Result<()> {
         self.write(Adopted {
             repository: repository.clone(),
             existed,
             seen_at,
-            counts,
         })
         .await
     }
@@ -121,8 +121,9 @@ impl Operation for FindState<'_> {
         };
         let done = row.integer()? != 0;
         let since = row.maybe_integer()?.map(Timestamp::from_micros);
+        let seen_at = row.maybe_integer()?.map(Timestamp::from_micros);
         Ok(if done {
-            AdoptionState::Done
+            AdoptionState::Done { seen_at }
         } else {
             AdoptionState::Waiting { since }
         })
@@ -149,7 +150,6 @@ struct Adopted {
     repository: RepositoryName,
     existed: bool,
     seen_at: Timestamp,
-    counts: Counts,
 }
 
 impl Operation for Adopted {
@@ -173,16 +173,9 @@ impl Operation for Adopted {
             )
             .await?;
         }
-        let Counts {
-            links,
-            manifests,
-            tags,
-            ..
-        } = self.counts;
         tx.execute(
-            "UPDATE adoption SET repositories_done = repositories_done + 1, links = links + ?1,
-                    manifests = manifests + ?2, tags = tags + ?3 WHERE id = 1",
-            params![links, manifests, tags],
+            "UPDATE adoption SET repositories_done = repositories_done + 1 WHERE id = 1",
+            params![],
         )
         .await
         .map(drop)

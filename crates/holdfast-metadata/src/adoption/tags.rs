@@ -96,6 +96,8 @@ impl Operation for AdoptTag {
             record(tx, repo_id, &self.tag, change, None, at).await?;
             before = Some(new);
         }
+        let sum = "UPDATE adoption SET tags = tags + 1 WHERE id = 1";
+        tx.execute(sum, params![]).await?;
         Ok(TagAdopted::Set)
     }
 }

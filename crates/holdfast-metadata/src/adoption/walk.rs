@@ -102,6 +102,12 @@ impl Metadata {
         self.write(Begin { again, verify, now }).await
     }
 
+    /// Has a walk that is not over read every blob that it comes to from here on; one that was past the blobs
+    /// goes through them again.
+    pub async fn verify_adoption(&self) -> Result<()> {
+        self.write(Verify).await
+    }
+
     /// Notes how far a stage has come.
     pub async fn save_adoption_cursor(&self, stage: Stage, cursor: &str) -> Result<()> {
         self.write(SaveCursor {
@@ -204,6 +210,26 @@ impl Operation for Begin {
 }
 
 impl Write for Begin {
+    const DURABILITY: Durability = Durability::Durable;
+}
+
+struct Verify;
+
+impl Operation for Verify {
+    type Output = ();
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<()> {
+        tx.execute(
+            "UPDATE adoption SET verify = 1, stage = CASE WHEN stage > 1 THEN 1 ELSE stage END, cursor = ''
+             WHERE id = 1 AND stage < 4 AND verify = 0",
+            params![],
+        )
+        .await
+        .map(drop)
+    }
+}
+
+impl Write for Verify {
     const DURABILITY: Durability = Durability::Durable;
 }
 

@@ -458,6 +458,7 @@ fn reads_cost_the_same_however_much_there_is() {
         ),
         ("blob's place", adoption::FIND_BLOB_ROW, "(digest=?)"),
         ("any link", adoption::LINKED, "repo_blobs_digest (digest=?)"),
+        ("link", adoption::LINK_ROW, "(repo_id=? AND digest=?)"),
         ("blobs page", adoption::BLOBS_PAGE, "(digest>?)"),
         (
             "manifest row",

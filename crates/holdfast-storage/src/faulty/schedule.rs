@@ -18,6 +18,7 @@ pub enum Operation {
     Get,
     List,
     Children,
+    Modified,
     Put,
     Delete,
     Probe,

@@ -190,6 +190,21 @@ fn unreadable(path: &std::path::Path, operation: &'static str, error: io::Error)
     }
 }
 
+/// When a directory was last changed; `None` when there is none.
+pub(super) fn directory_modified(
+    shared: &Shared,
+    directory: &StorageKey,
+) -> Result<Option<Timestamp>> {
+    let path = shared.paths.object(directory);
+    match fs::metadata(&path) {
+        Ok(found) => Ok(modified(&found).filter(|_| found.is_dir())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            shared.lock.confirm_in_place().map(|()| None)
+        }
+        Err(error) => Err(Error::at("examine", &path)(error)),
+    }
+}
+
 fn modified(found: &fs::Metadata) -> Option<Timestamp> {
     let seconds = found.mtime().checked_mul(1_000_000)?;
     Some(Timestamp::from_micros(

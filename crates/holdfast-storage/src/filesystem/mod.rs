@@ -58,7 +58,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_model::{Algorithm, UploadId};
+use holdfast_model::{Algorithm, Timestamp, UploadId};
 use tokio::sync::Semaphore;
 
 use self::blocking::Blocking;
@@ -169,11 +169,6 @@ impl Filesystem {
         }))
     }
 
-    /// Whether Distribution has kept repositories in this directory, which this store knows nothing of.
-    pub fn holds_distribution_repositories(&self) -> bool {
-        self.shared.paths.distribution_repositories().exists()
-    }
-
     /// The directory of the snapshots of the metadata, where redo logs belong too. Only this user may read it.
     pub fn snapshots_directory(&self) -> PathBuf {
         self.shared.paths.snapshots()
@@ -269,6 +264,14 @@ impl BlobStore for Filesystem {
     async fn children(&self, directory: &StorageKey) -> Result<Box<dyn Listing>> {
         let walk = listing::Walk::new(directory, false);
         Ok(Box::new(listing::Entries::new(&self.shared, walk)))
+    }
+
+    async fn modified(&self, directory: &StorageKey) -> Result<Option<Timestamp>> {
+        let (shared, directory) = (Arc::clone(&self.shared), directory.clone());
+        self.shared
+            .reads
+            .run(move || listing::directory_modified(&shared, &directory))
+            .await
     }
 
     async fn put(&self, objects: Vec<(StorageKey, Bytes)>) -> Result<()> {

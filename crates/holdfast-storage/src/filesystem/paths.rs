@@ -63,11 +63,6 @@ impl Paths {
         self.root.join(key.as_str())
     }
 
-    /// Where Distribution keeps its links; nothing of ours is there.
-    pub(super) fn distribution_repositories(&self) -> PathBuf {
-        self.root.join("docker/registry/v2/repositories")
-    }
-
     pub(super) fn blobs(&self) -> PathBuf {
         self.root.join(BLOBS)
     }

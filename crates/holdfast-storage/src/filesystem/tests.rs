@@ -458,6 +458,24 @@ async fn a_listing_tells_what_it_cannot_name_or_read() {
 }
 
 #[tokio::test]
+async fn a_directory_tells_when_it_changed() {
+    let root = TempDir::new().unwrap();
+    let store = Filesystem::open(root.path(), true).unwrap();
+    let directory: StorageKey = "a/b".parse().unwrap();
+    assert_eq!(store.modified(&directory).await.unwrap(), None);
+    let path = root.path().join("a/b");
+    fs::create_dir_all(&path).unwrap();
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_000_123);
+    fs::File::open(&path).unwrap().set_modified(at).unwrap();
+    let modified = store.modified(&directory).await.unwrap();
+    assert_eq!(modified.unwrap().as_micros(), 1_700_000_000_123_000);
+    fs::write(path.join("c"), "x").unwrap();
+    assert!(store.modified(&directory).await.unwrap() > modified);
+    let file: StorageKey = "a/b/c".parse().unwrap();
+    assert_eq!(store.modified(&file).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_listing_of_another_disk_is_no_empty_listing() {
     let root = TempDir::new().unwrap();
     let store = Filesystem::open(root.path(), true).unwrap();

@@ -11,6 +11,7 @@ mod garbage_collect;
 mod gc;
 mod healthcheck;
 mod htpasswd;
+mod import;
 mod maintenance;
 mod manifest;
 mod serve;
@@ -76,6 +77,8 @@ enum Command {
         #[command(subcommand)]
         command: maintenance::Command,
     },
+    /// Take over what another registry holds.
+    Import(import::Arguments),
     /// List or cancel upload sessions.
     Uploads {
         #[command(subcommand)]
@@ -151,6 +154,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Tag { command }) => tag::run(command),
         Some(Command::Manifest { command }) => manifest::run(command),
         Some(Command::Maintenance { command }) => maintenance::run(command),
+        Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Check(arguments)) => check::run(arguments),
         Some(Command::Config { command }) => config::run(command),

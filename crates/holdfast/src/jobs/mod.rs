@@ -1,5 +1,6 @@
 //! All jobs that run beside requests: one file per kind.
 
+mod adoption;
 mod collection;
 mod scrub;
 mod snapshot;
@@ -22,6 +23,7 @@ pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
         ));
     }
     if purging.enabled {
+        tokio::spawn(adoption::run(operations.clone(), stop.clone()));
         tokio::spawn(upload_purging::run(
             operations.clone(),
             purging.clone(),

@@ -16,6 +16,12 @@ pub(super) async fn run(operations: Operations, purging: UploadPurging, stop: Ca
         purging.interval
     );
     loop {
+        if let Err(error) = operations.purge_old_uploads(purging.dry_run).await {
+            tracing::error!(
+                error = chain(&error),
+                "uploads that another registry left behind could not be purged"
+            );
+        }
         match operations.purge_uploads(purging.dry_run).await {
             Ok(0) => {}
             Ok(purged) => tracing::info!(

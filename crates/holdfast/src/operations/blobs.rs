@@ -14,7 +14,10 @@ const MOUNT_CANDIDATES: usize = 16;
 impl Operations {
     /// A blob that the repository has; from metadata alone.
     pub(crate) async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Blob> {
-        let blob = self.metadata.blob(repository, digest, clock::now()).await?;
+        let mut blob = self.metadata.blob(repository, digest, clock::now()).await?;
+        if blob.is_none() && self.adopt_blob(repository, digest).await? {
+            blob = self.metadata.blob(repository, digest, clock::now()).await?;
+        }
         let blob = blob.ok_or(Error::BlobUnknown(*digest))?;
         if blob.damaged {
             return Err(Error::BlobDamaged(*digest));
@@ -82,11 +85,15 @@ impl Operations {
         digest: &Digest,
     ) -> Result<bool> {
         let _change = self.change()?;
-        Ok(self
-            .metadata
-            .mount_blob(from, repository, digest, clock::now())
-            .await?
-            .is_some())
+        let mount = || {
+            self.metadata
+                .mount_blob(from, repository, digest, clock::now())
+        };
+        let mut mounted = mount().await?;
+        if mounted.is_none() && self.adopt_blob(from, digest).await? {
+            mounted = mount().await?;
+        }
+        Ok(mounted.is_some())
     }
 
     /// Takes a blob out of the repository. Its bytes go when no repository has it any more.
@@ -95,6 +102,8 @@ impl Operations {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<()> {
+        drop(self.deletion()?);
+        self.adopted(repository).await?;
         let _change = self.deletion()?;
         match self
             .metadata

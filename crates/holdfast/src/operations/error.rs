@@ -145,6 +145,9 @@ pub(crate) enum Error {
     /// Another check is under way.
     #[error("a check of the store is under way already")]
     CheckUnderWay,
+    /// What was asked for must wait for another registry's tree to be taken over.
+    #[error("{0} is still being taken over from another registry; try again in a few seconds")]
+    Adopting(String),
     /// The bytes could not be written or read.
     #[error("storage failed")]
     Storage(#[from] holdfast_storage::Error),

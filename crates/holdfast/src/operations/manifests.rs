@@ -28,7 +28,10 @@ impl Operations {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Arc<StoredManifest>> {
-        let stored = self.metadata.manifest(repository, reference).await?;
+        let mut stored = self.metadata.manifest(repository, reference).await?;
+        if stored.is_none() && self.adopt_reference(repository, reference).await? {
+            stored = self.metadata.manifest(repository, reference).await?;
+        }
         stored.ok_or_else(|| Error::ManifestUnknown {
             repository: repository.clone(),
             reference: reference.clone(),
@@ -76,6 +79,8 @@ impl Operations {
                 limit: self.rules.tags_per_push,
             });
         }
+        self.adopt_what_is_named(repository, &manifest, &digest, &tags)
+            .await?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         let stored = StoredManifest {
             digest,
@@ -140,6 +145,8 @@ impl Operations {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<()> {
+        drop(self.deletion()?);
+        self.adopted(repository).await?;
         let _change = self.deletion()?;
         let deleted = match reference {
             Reference::Tag(tag) => {

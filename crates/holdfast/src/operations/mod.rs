@@ -4,6 +4,7 @@
 //! [`Error`]. Storage is never called inside a metadata transaction (invariant V3), and an operation that
 //! returns success has made its effect durable (V1).
 
+mod adoption;
 mod blobs;
 mod collect;
 mod error;
@@ -31,7 +32,11 @@ use crate::held::Held;
 use pulls::Pulls;
 use read_only::ReadOnly;
 
+use adoption::Adoption;
+
+pub(crate) use adoption::is_another_registrys;
 pub(crate) use collect::Round;
+
 pub(crate) use error::Error;
 pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
@@ -81,6 +86,7 @@ pub(crate) struct Operations {
     read_only: ReadOnly,
     /// What was found of stored bytes since the start.
     found: Arc<integrity::Found>,
+    adoption: Adoption,
 }
 
 impl Operations {
@@ -98,6 +104,7 @@ impl Operations {
             collecting: Arc::default(),
             pulls: Arc::new(Pulls::new(note_pulls)),
             found: Arc::default(),
+            adoption: Adoption::default(),
         }
     }
 

@@ -43,6 +43,7 @@ impl Operations {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<TagChange>> {
+        self.adopted(repository).await?;
         let lines = self.metadata.tag_history(repository, tag, before, limit);
         let lines = lines.await?;
         lines.ok_or_else(|| Error::RepositoryUnknown(repository.clone()))
@@ -55,6 +56,7 @@ impl Operations {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<Vec<TrashedManifest>> {
+        self.adopted(repository).await?;
         let entries = self.metadata.trash(repository, after, limit).await?;
         entries.ok_or_else(|| Error::RepositoryUnknown(repository.clone()))
     }
@@ -66,6 +68,7 @@ impl Operations {
         tag: &Tag,
         to: Option<Digest>,
     ) -> Result<Undone> {
+        self.adopted(repository).await?;
         let _change = self.change()?;
         for _ in 0..ATTEMPTS {
             let (to, newest) = match to {
@@ -95,6 +98,7 @@ impl Operations {
         repository: &RepositoryName,
         digest: Digest,
     ) -> Result<Undone> {
+        self.adopted(repository).await?;
         let _change = self.change()?;
         for _ in 0..ATTEMPTS {
             if let Some(undone) = self.try_restore(repository, digest, None).await? {

@@ -380,6 +380,7 @@ impl Operations {
             .metadata
             .key_is_free(canonical.as_str(), &digest)
             .await?
+            && self.may_overwrite(&canonical).await?
         {
             canonical
         } else {

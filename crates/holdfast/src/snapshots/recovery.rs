@@ -19,6 +19,7 @@ use tokio::task::spawn_blocking;
 use super::{Snapshot, list};
 use crate::clock;
 use crate::error_chain::{attempt, chain};
+use crate::operations::is_another_registrys;
 
 /// Chunks that may wait to be decompressed.
 const CHUNKS_WAITING: usize = 4;
@@ -51,6 +52,10 @@ pub(crate) async fn recover(place: &Place<'_>, accept_empty: bool) -> Result<(),
         Database::Absent => {
             tracing::debug!("there is no metadata database");
             if rebuild(place).await? || !holds_content(place.store).await? {
+                return Ok(());
+            }
+            let others = is_another_registrys(place.store).await;
+            if others.map_err(|error| attempt("cannot look at the storage", &error))? {
                 return Ok(());
             }
             if accept_empty {

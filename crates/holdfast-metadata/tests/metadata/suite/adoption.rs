@@ -1,8 +1,8 @@
 //! Adoption of another registry's tree.
 
 use holdfast_metadata::{
-    AdoptTag, AdoptionState, Counts, DEFAULT_GRACE, FoundBlob, FoundRepository, GcHold, OldUpload,
-    Problem, ProblemKind, Stage, TagAdopted,
+    AdoptTag, AdoptionState, DEFAULT_GRACE, FoundBlob, FoundRepository, GcHold, OldUpload, Problem,
+    ProblemKind, Stage, TagAdopted,
 };
 use holdfast_model::{Digest, Timestamp};
 
@@ -35,7 +35,7 @@ async fn waiting(db: &Database, repository: &str, populated: bool) {
 
 async fn done(db: &Database, repository: &str, existed: bool) {
     db.metadata
-        .repository_adopted(&name(repository), existed, NOW, Counts::default())
+        .repository_adopted(&name(repository), existed, NOW)
         .await
         .unwrap();
 }
@@ -157,6 +157,8 @@ async fn content_is_taken_over_where_it_lies(db: &Database) {
         .unwrap();
     assert_eq!((blob.size, &*blob.storage_key), (10, "blobs/1"));
 
+    let unlinked = db.metadata.unlinked_blobs(&name("a"), &[one, gone]).await;
+    assert_eq!(unlinked.unwrap(), [gone]);
     let mut image = manifest("a", 100);
     image.blobs = vec![layer(one), layer(gone)];
     image.blobs[1].required = false;
@@ -173,6 +175,7 @@ async fn content_is_taken_over_where_it_lies(db: &Database) {
     assert_eq!(unknown.unwrap(), [one]);
     let walk = db.metadata.adoption_walk().await.unwrap().unwrap();
     assert_eq!((walk.counts.blobs, walk.counts.blob_bytes), (2, 20));
+    assert_eq!((walk.counts.links, walk.counts.manifests), (2, 1));
 
     // A second object of a blob that has one is given up, and an object that was given up is no blob.
     let again = vec![found(one, "blobs/1.again")];
@@ -214,7 +217,7 @@ async fn what_is_done_gets_nothing_more(db: &Database) {
     assert_eq!(state().await, AdoptionState::Waiting { since: None });
     assert_eq!(add().await, (1, 1, TagAdopted::Set));
     done(db, "a", true).await;
-    assert_eq!(state().await, AdoptionState::Done);
+    assert_eq!(state().await, AdoptionState::Done { seen_at: Some(NOW) });
     db.metadata
         .delete_manifest(&name("a"), &digest(100), NOW)
         .await
@@ -228,7 +231,7 @@ async fn what_is_done_gets_nothing_more(db: &Database) {
     waiting(db, "a", true).await;
     assert_eq!(
         state().await,
-        AdoptionState::Done,
+        AdoptionState::Done { seen_at: Some(NOW) },
         "finding it again changes nothing"
     );
 

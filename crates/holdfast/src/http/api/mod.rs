@@ -9,6 +9,7 @@
 
 mod check;
 mod gc;
+mod import;
 mod lines;
 mod maintenance;
 mod manifests;
@@ -35,6 +36,7 @@ use crate::app::App;
 
 pub(crate) use check::Check;
 pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
+pub(crate) use import::{ImportProblem, ImportStatus, ImportTree};
 pub(crate) use lines::Failed;
 pub(crate) use maintenance::{Maintenance, SetReadOnly};
 pub(crate) use manifests::{RestoreManifest, Trash};

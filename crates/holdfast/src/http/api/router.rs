@@ -12,6 +12,9 @@
 //! /api/v1/manifests/restore POST    brings one back
 //! /api/v1/tags/history      GET     what a tag pointed at
 //! /api/v1/tags/restore      POST    points it there again
+//! /api/v1/import            GET     how far the import of another registry's tree is
+//! /api/v1/import/problems   GET     what was found broken in it, as lines
+//! /api/v1/import/tree       POST    sees it to its end, as lines
 //! /api/v1/uploads           GET     open upload sessions, as lines
 //! /api/v1/uploads/cancel    POST    drops one
 //! ```
@@ -28,11 +31,12 @@ use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::gc::{self, RunGc};
+use super::import::ImportTree;
 use super::maintenance::SetReadOnly;
 use super::manifests::{RestoreManifest, TrashPage};
 use super::tags::{HistoryPage, RestoreTag};
 use super::uploads::CancelUpload;
-use super::{Request, check, json, maintenance, manifests, parsed, tags, uploads, version};
+use super::{Request, check, import, json, maintenance, manifests, parsed, tags, uploads, version};
 use crate::app::App;
 use crate::http::body::Body;
 use crate::http::error::{self, Error};
@@ -63,6 +67,12 @@ pub(super) enum Action {
     TagHistory(HistoryPage),
     /// `POST /tags/restore`
     RestoreTag(RestoreTag),
+    /// `GET /import`
+    ImportStatus,
+    /// `GET /import/problems`
+    ImportProblems,
+    /// `POST /import/tree`
+    ImportTree(ImportTree),
     /// `GET /uploads`
     ListUploads,
     /// `POST /uploads/cancel`
@@ -101,6 +111,12 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/tags/history" => Err(error::method_not_allowed("GET")),
         "/tags/restore" if post => request.json().map(Action::RestoreTag),
         "/tags/restore" => Err(error::method_not_allowed("POST")),
+        "/import" if get => Ok(Action::ImportStatus),
+        "/import" => Err(error::method_not_allowed("GET")),
+        "/import/problems" if get => Ok(Action::ImportProblems),
+        "/import/problems" => Err(error::method_not_allowed("GET")),
+        "/import/tree" if post => request.json().map(Action::ImportTree),
+        "/import/tree" => Err(error::method_not_allowed("POST")),
         "/uploads" if get => Ok(Action::ListUploads),
         "/uploads" => Err(error::method_not_allowed("GET")),
         "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
@@ -124,6 +140,9 @@ impl Action {
             Action::RestoreManifest(wish) => json(&manifests::restore(app, wish).await?),
             Action::TagHistory(page) => json(&tags::history(app, page).await?),
             Action::RestoreTag(wish) => json(&tags::restore(app, wish).await?),
+            Action::ImportStatus => json(&import::status(app).await?),
+            Action::ImportProblems => Ok(import::problems(app)),
+            Action::ImportTree(wish) => Ok(import::walk(app, wish)),
             Action::ListUploads => Ok(uploads::list(app)),
             Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
         }

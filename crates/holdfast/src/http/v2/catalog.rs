@@ -18,9 +18,9 @@ pub(super) async fn list(exchange: &Exchange<'_>, page: Page) -> Result<Response
         return Err(error::page_too_large(asked, most as u64));
     }
     let limit = page.limit.map_or(DEFAULT_ENTRIES.min(most), clamped(most));
-    let listed = exchange
-        .app
-        .operations
+    let operations = &exchange.app.operations;
+    operations.repositories_named().await?;
+    let listed = operations
         .metadata()
         .repositories(page.after.as_deref(), limit + 1)
         .await;

@@ -45,8 +45,10 @@ pub(super) async fn list(
     artifact_type: Option<&str>,
     after: Option<&Digest>,
 ) -> Result<Response<Body>, Error> {
-    let metadata = exchange.app.operations.metadata();
-    let listed = metadata
+    let operations = &exchange.app.operations;
+    operations.adopted(repository).await?;
+    let listed = operations
+        .metadata()
         .referrers(repository, subject, artifact_type, after, PAGE_ENTRIES)
         .await;
     let page = listed.map_err(operations::Error::from)?;

@@ -21,9 +21,9 @@ pub(super) async fn list(
     let limit = page
         .limit
         .map_or(DEFAULT_ENTRIES, clamped(exchange.app.http.tag_entries));
-    let listed = exchange
-        .app
-        .operations
+    let operations = &exchange.app.operations;
+    operations.adopted(repository).await?;
+    let listed = operations
         .metadata()
         .tags(repository, page.after.as_deref(), limit + 1)
         .await;
