@@ -17,6 +17,8 @@ use crate::{Error, Result};
 
 /// How many directories are remembered; the layout has 256 for each of two algorithms, and their parents.
 const REMEMBERED_MAX: usize = 4096;
+/// How often a directory is made anew when deletions keep removing it.
+const MAKE_ATTEMPTS: usize = 16;
 /// Threads that sync the directories of one large deletion.
 const SYNC_THREADS: usize = 8;
 
@@ -37,7 +39,16 @@ impl Directories {
 
     /// Makes a directory and those above it, unless they exist.
     pub(super) fn make(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory).map_err(Error::at("make directory", directory))
+        let mut attempts = MAKE_ATTEMPTS;
+        loop {
+            match fs::create_dir_all(directory) {
+                // It was there, and a deletion has removed it before that could be seen.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts > 0 => {
+                    attempts -= 1;
+                }
+                made => return made.map_err(Error::at("make directory", directory)),
+            }
+        }
     }
 
     /// Makes a directory that only this user may look into, unless it exists.
