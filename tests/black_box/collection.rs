@@ -14,7 +14,7 @@ const EAGER: &str = "gc: {grace: 5s, interval: 20ms}";
 const BY_HAND: &str = "gc: {enabled: false}";
 
 /// The digests that have a file, whatever its name.
-fn stored(registry: &Registry) -> BTreeSet<String> {
+pub(crate) fn stored(registry: &Registry) -> BTreeSet<String> {
     fn walk(directory: &Path, found: &mut BTreeSet<String>) {
         let Ok(entries) = directory.read_dir() else {
             return;

@@ -10,6 +10,7 @@ mod collection;
 mod conformance;
 mod crash;
 mod full_disk;
+mod gc_race;
 mod healing;
 mod hostile;
 mod integrity;

@@ -52,6 +52,16 @@ pub trait BlobStore: Send + Sync + 'static {
         algorithm: Algorithm,
     ) -> Result<Box<dyn UploadWriter>>;
 
+    /// Notes that a record names what was committed under this key. Without this note the store may ask
+    /// about the commit once more, at its next start.
+    fn settle_commit(&self, _id: UploadId, _key: &StorageKey) {}
+
+    /// Commits that may have no record, because the process ended before it was noted; for start-up
+    /// recovery only.
+    async fn unsettled_commits(&self) -> Result<Vec<(UploadId, StorageKey)>> {
+        Ok(Vec::new())
+    }
+
     /// Takes a commit back: the bytes are the staged upload again, and nothing is stored under `key`.
     ///
     /// Only for a key that nobody else has committed to since, and that no record names. With no object

@@ -125,6 +125,14 @@ impl BlobStore for Faulty {
             .await
     }
 
+    fn settle_commit(&self, id: UploadId, key: &StorageKey) {
+        self.inner.settle_commit(id, key);
+    }
+
+    async fn unsettled_commits(&self) -> Result<Vec<(UploadId, StorageKey)>> {
+        self.inner.unsettled_commits().await
+    }
+
     async fn staged_uploads(&self) -> Result<Vec<UploadId>> {
         self.fate
             .befall(Operation::StagedUploads, self.inner.staged_uploads())

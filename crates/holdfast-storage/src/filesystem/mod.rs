@@ -31,6 +31,7 @@
 
 mod blocking;
 mod buffer_pool;
+mod committing;
 mod direct_io;
 mod directories;
 mod lease;
@@ -63,6 +64,7 @@ use tokio::sync::Semaphore;
 
 use self::blocking::Blocking;
 use self::buffer_pool::BufferPool;
+use self::committing::Committing;
 use self::direct_io::DirectIo;
 use self::directories::Directories;
 use self::lease::Leases;
@@ -99,6 +101,7 @@ struct Shared {
     directories: Directories,
     leases: Arc<Leases>,
     begun: Begun,
+    committing: Committing,
     upload_buffers: Arc<UploadBuffers>,
     direct_io: DirectIo,
     hash_threads: Arc<Semaphore>,
@@ -127,7 +130,12 @@ impl Filesystem {
         let root = path::absolute(root.as_ref()).map_err(Error::at("find", root.as_ref()))?;
         let directories = Directories::new(&root);
         let paths = Paths::new(root);
-        for directory in [paths.uploads(), paths.unverified_uploads(), paths.blobs()] {
+        for directory in [
+            paths.uploads(),
+            paths.unverified_uploads(),
+            paths.committing(),
+            paths.blobs(),
+        ] {
             directories.make(&directory)?;
         }
         directories.make_private(&paths.snapshots())?;
@@ -156,6 +164,7 @@ impl Filesystem {
                 directories,
                 leases: Arc::default(),
                 begun: Begun::default(),
+                committing: Committing::default(),
                 upload_buffers: Arc::default(),
                 direct_io: DirectIo::new(direct_io),
                 hash_threads: Arc::new(Semaphore::new(hash_threads())),
@@ -225,6 +234,17 @@ impl BlobStore for Filesystem {
         let key = key.clone();
         self.change(move |shared| object::uncommit(shared, &lease, id, &key))
             .await
+    }
+
+    fn settle_commit(&self, id: UploadId, key: &StorageKey) {
+        let Shared {
+            committing, paths, ..
+        } = &*self.shared;
+        committing.settle(paths, id, key);
+    }
+
+    async fn unsettled_commits(&self) -> Result<Vec<(UploadId, StorageKey)>> {
+        self.change(|shared| committing::noted(&shared.paths)).await
     }
 
     async fn abort_upload(&self, id: UploadId) -> Result<()> {

@@ -25,6 +25,7 @@ pub(super) fn commit(
 ) -> Result<()> {
     let object = shared.paths.object(key);
     let directory = object.parent().expect("an object is below the root");
+    shared.committing.note(&shared.paths, lease.id(), key)?;
     for _ in 0..COMMIT_ATTEMPTS {
         shared.directories.make(directory)?;
         match fs::rename(staged, &object) {
@@ -66,6 +67,7 @@ pub(super) fn uncommit(
         }
         Err(error) => return Err(Error::at("take back", &object)(error)),
     }
+    shared.committing.settle(&shared.paths, id, key);
     if let Some(made) = shared.paths.digest_directory(&object) {
         remove_if_empty(made);
     }

@@ -16,6 +16,8 @@
 //!     │   ├── list.json                           what snapshots there are
 //!     │   ├── <number>.db.gz                      a snapshot of the metadata
 //!     │   └── <number>.log                        what was committed after it (written by the metadata)
+//!     ├── committing/
+//!     │   └── <upload id>+<key, + for />          a commit under way, an empty file
 //!     ├── uploads/
 //!     │   └── <upload id>                         the bytes of an upload so far
 //!     └── unverified/
@@ -80,6 +82,10 @@ impl Paths {
 
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join(SNAPSHOTS)
+    }
+
+    pub(super) fn committing(&self) -> PathBuf {
+        self.own.join("committing")
     }
 
     pub(super) fn uploads(&self) -> PathBuf {

@@ -262,12 +262,38 @@ impl Operations {
         }
     }
 
+    /// Takes back commits that a crash kept from being recorded: the bytes are their session's again.
+    async fn take_back_commits(&self) -> Result<()> {
+        for (id, key) in self.store.unsettled_commits().await? {
+            let recorded = match key.digest() {
+                Some(digest) => {
+                    let object = [(digest, key.as_str())];
+                    self.metadata.objects_known(&object).await?.contains(&true)
+                }
+                // Nothing but digests is committed.
+                None => true,
+            };
+            if !recorded {
+                match self.store.uncommit_upload(id, &key).await {
+                    Ok(()) => {
+                        tracing::info!(upload = %id, %key, "took back a commit that was not recorded")
+                    }
+                    Err(StorageError::NotFound(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            self.store.settle_commit(id, &key);
+        }
+        Ok(())
+    }
+
     /// Drops staging bytes whose session is not in the database: what a crash between the two leaves.
     ///
     /// To be called before the first request only.
     pub(crate) async fn sweep_staged_uploads(&self) -> Result<u64> {
         /// Sessions read at a time.
         const PAGE: usize = 1000;
+        self.take_back_commits().await?;
         let staged = self.store.staged_uploads().await?;
         let mut known = HashSet::new();
         let mut after = None;
@@ -398,6 +424,12 @@ impl Operations {
                 now: clock::now(),
             })
             .await;
+        if matches!(
+            linked,
+            Ok(Linked::Stored | Linked::Surplus { .. } | Linked::Healed { .. })
+        ) {
+            self.store.settle_commit(id, &key);
+        }
         match linked {
             Ok(Linked::Healed { damaged_key }) => {
                 tracing::warn!(%digest, damaged_key, "stored content was damaged; a push has replaced it");
