@@ -22,8 +22,8 @@ pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
             stop.clone(),
         ));
     }
+    tokio::spawn(adoption::run(operations.clone(), stop.clone()));
     if purging.enabled {
-        tokio::spawn(adoption::run(operations.clone(), stop.clone()));
         tokio::spawn(upload_purging::run(
             operations.clone(),
             purging.clone(),

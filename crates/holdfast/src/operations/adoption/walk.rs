@@ -305,10 +305,11 @@ impl Operations {
         let before = clock::now().as_micros().saturating_sub(age);
         let before = holdfast_model::Timestamp::from_micros(before);
         let mut purged = 0;
-        loop {
+        while !self.read_only() {
             let due = self.metadata.old_uploads(before, BATCH).await?;
             for upload in &due {
                 if !dry_run {
+                    let _change = self.change()?;
                     self.remove_old_upload(&upload.directory).await?;
                 }
                 purged += 1;
@@ -319,9 +320,10 @@ impl Operations {
                 );
             }
             if dry_run || due.len() < BATCH {
-                return Ok(purged);
+                break;
             }
         }
+        Ok(purged)
     }
 
     async fn remove_old_upload(&self, directory: &str) -> Result<()> {
