@@ -209,3 +209,31 @@ fn the_process_and_the_database() {
     findings.status("debug", &debug.post("/numbers").body("").send(), 404);
     findings.status("debug", &debug.get("/debug/health").send(), 200);
 }
+
+#[test]
+fn what_the_scrub_read_and_what_is_damaged_is_counted() {
+    let debug = free_address();
+    let registry = with_metrics(&debug)
+        .section("scrub:\n  interval: 1s\n  rate: 1000000000\n")
+        .start();
+    let debug = Client::tcp(&debug);
+    let image = Image::new(1190, &[20_000]);
+    registry.http().push_image("m/app", "v1", &image);
+    let count = |name: &str| samples(&debug, "/metrics")[name];
+    eventually("the scrub has read both blobs", || {
+        count("holdfast_scrub_blobs_total") >= 2.0 && count("holdfast_scrub_bytes_total") > 20_000.0
+    });
+    for name in [
+        "holdfast_scrub_unread_total",
+        "holdfast_damaged_blobs_total",
+    ] {
+        assert!(count(name) < 1.0, "{name}");
+    }
+    let digest = &image.layers[0].digest;
+    let hex = digest.trim_start_matches("sha256:");
+    let blobs = registry.data().join("docker/registry/v2/blobs/sha256");
+    std::fs::write(blobs.join(&hex[..2]).join(hex).join("data"), "other").expect("damaging a blob");
+    eventually("the damage is counted", || {
+        count("holdfast_damaged_blobs_total") > 0.0
+    });
+}
