@@ -46,7 +46,7 @@ pub use adoption::{
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use error::Error;
 pub use gc::{
-    Collected, Day, Discarded, GcStatus, Hold, Kind, Moment, Queue, Untagged, UntaggedPage,
+    Collected, Day, Discarded, GcStatus, Hold, Kind, Moment, Queue, Reason, Untagged, UntaggedPage,
     UntaggedPolicy, Why,
 };
 pub use integrity::{

@@ -8,6 +8,40 @@ use holdfast_tests::{Findings, Image, Registry, RegistryBuilder, eventually};
 use super::health::free_address;
 use super::{ABSENT, open_session};
 
+/// What was collected, and that nothing waits.
+#[test]
+fn the_collector_counts() {
+    let address = free_address();
+    let registry = with_metrics(&address)
+        .section("gc: {enabled: false}")
+        .start();
+    let (http, image) = (registry.http(), Image::new(31, &[4000]));
+    http.push_image("metrics/gc", "v1", &image);
+    let target = format!("/v2/metrics/gc/manifests/{}", image.manifest.digest);
+    http.delete(&target).send().expect(202);
+    let debug = Client::tcp(&address);
+    let before = samples(&debug, "/metrics");
+    assert_eq!(before["holdfast_gc_queue_waiting{queue=\"links\"}"], 2.0);
+    assert_eq!(before["holdfast_gc_last_success_timestamp_seconds"], 0.0);
+    registry.manage(&["gc", "run", "--grace", "0s"]).run();
+    let after = samples(&debug, "/metrics");
+    let bytes: usize = image.blobs().map(|blob| blob.bytes.len()).sum();
+    for (series, value) in [
+        ("holdfast_gc_freed_bytes_total", bytes as f64),
+        ("holdfast_gc_objects_deleted_total", 2.0),
+        ("holdfast_gc_links_removed_total", 2.0),
+        (
+            "holdfast_gc_manifests_deleted_total{reason=\"untagged\"}",
+            0.0,
+        ),
+        ("holdfast_gc_queue_waiting{queue=\"links\"}", 0.0),
+        ("holdfast_gc_queue_overdue_seconds{queue=\"objects\"}", 0.0),
+    ] {
+        assert_eq!(after[series], value, "{series}");
+    }
+    assert!(after["holdfast_gc_last_success_timestamp_seconds"] > 0.0);
+}
+
 fn with_metrics(debug: &str) -> RegistryBuilder {
     Registry::builder()
         .env("REGISTRY_HTTP_DEBUG_ADDR", debug)

@@ -5,11 +5,11 @@ use std::time::Duration;
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use super::history::{Kind, add};
-use super::queues::{Reason, queue_manifest};
-use super::{Collected, Moment, UntaggedPolicy};
+use super::queues::queue_manifest;
+use super::{Collected, Moment, Reason, UntaggedPolicy};
 use crate::manifests::remove;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
-use crate::{Error, Metadata, Result, repositories};
+use crate::{Metadata, Result, repositories};
 
 // What waits for a policy, not for the grace period, is not hurried: reason 3.
 pub(crate) const DUE_MANIFESTS: &str = "SELECT r.path, q.digest
@@ -79,10 +79,11 @@ impl Operation for Review {
             return Ok(collected);
         };
         for digest in &self.digests {
-            if self.review(tx, repo_id, *digest).await? {
+            if let Some(reason) = self.review(tx, repo_id, *digest).await? {
                 collected.push(Collected::Manifest {
                     repository: self.repository.clone(),
                     digest: *digest,
+                    reason,
                 });
             }
         }
@@ -100,13 +101,13 @@ impl Write for Review {
 }
 
 impl Review {
-    /// Whether it was deleted.
+    /// Why it was looked at, if it was deleted.
     async fn review<T: Transaction>(
         &self,
         tx: &mut T,
         repo_id: i64,
         digest: Digest,
-    ) -> Result<bool> {
+    ) -> Result<Option<Reason>> {
         let Moment { now, as_of } = self.moment;
         let claimed = tx
             .first(
@@ -116,29 +117,29 @@ impl Review {
             .await?;
         let Some(mut claimed) = claimed else {
             // Somebody else reviewed it, or there is new cause to wait.
-            return Ok(false);
+            return Ok(None);
         };
-        let untagged = claimed.integer()? == Reason::Untagged as i64;
+        let reason = Reason::from_code(claimed.integer()?)?;
         let sql = "SELECT id FROM manifests WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/";
         let Some(mut row) = tx.first(sql, params![repo_id, digest]).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let id = row.integer()?;
-        if untagged && self.policy.delete_after.is_none() {
-            return Ok(false);
+        if reason == Reason::Untagged && self.policy.delete_after.is_none() {
+            return Ok(None);
         }
         // Only now, under the lock: a tag, parent or referrer set meanwhile is seen, or waits for us.
         if is_held(tx, repo_id, id, digest).await? {
-            return Ok(false);
+            return Ok(None);
         }
         if let Some(until) = self.kept_for_pulls(tx, repo_id, digest).await?
             && until > as_of
         {
             queue_manifest(tx, repo_id, digest, until, Reason::Untagged).await?;
-            return Ok(false);
+            return Ok(None);
         }
         remove(tx, repo_id, (id, digest), self.grace, now).await?;
-        Ok(true)
+        Ok(Some(reason))
     }
 
     /// Until when a pull keeps it.
@@ -178,19 +179,4 @@ pub(super) async fn is_held<T: Transaction>(
          JOIN manifests s ON s.repo_id = m.repo_id AND s.digest = m.subject_digest
          WHERE m.repo_id = ?1 AND m.id = ?2";
     Ok(tx.first(subject, params![repo_id, id]).await?.is_some())
-}
-
-impl Reason {
-    /// The reason with this number in the database.
-    pub(super) fn from_code(code: i64) -> Result<Reason> {
-        match code {
-            0 => Ok(Reason::ParentGone),
-            1 => Ok(Reason::SubjectGone),
-            2 => Ok(Reason::SubjectAbsent),
-            3 => Ok(Reason::Untagged),
-            other => Err(Error::corrupt(format!(
-                "a manifest is queued for the unknown reason {other}"
-            ))),
-        }
-    }
 }

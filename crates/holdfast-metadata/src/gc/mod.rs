@@ -25,6 +25,7 @@ mod links;
 mod manifests;
 mod objects;
 mod queues;
+mod reason;
 mod rehearsal;
 mod status;
 mod trash;
@@ -36,12 +37,12 @@ use std::time::Duration;
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 pub(crate) use queues::{
-    Reason, discard_key, queue_blob, queue_children_of, queue_links_of, queue_manifest,
-    queue_referrers_of,
+    discard_key, queue_blob, queue_children_of, queue_links_of, queue_manifest, queue_referrers_of,
 };
 
 pub use history::{Day, Kind};
 pub use objects::Discarded;
+pub use reason::Reason;
 pub use status::{GcStatus, Queue};
 pub use untagged::{Untagged, UntaggedPage};
 pub use why::{Hold, Why};
@@ -99,6 +100,8 @@ pub enum Collected {
         repository: RepositoryName,
         /// Which.
         digest: Digest,
+        /// Why it was looked at.
+        reason: Reason,
     },
     /// A repository's link to a blob.
     Link {

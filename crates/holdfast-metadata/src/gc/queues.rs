@@ -5,21 +5,9 @@
 
 use holdfast_model::{Digest, Timestamp};
 
+use super::Reason;
 use crate::Result;
 use crate::operation::{Transaction, params};
-
-/// Why a manifest is looked at again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Reason {
-    /// An index that named it is gone.
-    ParentGone = 0,
-    /// Its subject is gone.
-    SubjectGone = 1,
-    /// Its subject was not there when it came.
-    SubjectAbsent = 2,
-    /// It lost its last tag, or never had one.
-    Untagged = 3,
-}
 
 /// Queues the links of a manifest that is about to be deleted.
 pub(crate) async fn queue_links_of<T: Transaction>(

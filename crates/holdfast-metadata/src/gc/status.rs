@@ -13,15 +13,15 @@ const STATUS: &str = "SELECT
      (SELECT COUNT(*) FROM (SELECT 1 FROM gc_blob_queue LIMIT ?1) AS q), (SELECT MIN(due_at) FROM gc_blob_queue),
      (SELECT COUNT(*) FROM (SELECT 1 FROM gc_object_outbox LIMIT ?1) AS q), (SELECT MIN(not_before) FROM gc_object_outbox)";
 
-/// Counting stops here.
-const COUNT_MAX: u64 = 1_000_000;
+/// Counting stops here: whoever watches asks often.
+const COUNT_MAX: u64 = 100_000;
 
 /// What waits at one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// The step's name.
     pub name: &'static str,
-    /// How many wait, those not yet due included; at most a million are counted.
+    /// How many wait, those not yet due included; at most 100,000 are counted.
     pub waiting: u64,
     /// When the first becomes due, or did.
     pub first_due: Option<Timestamp>,

@@ -5,7 +5,8 @@
 
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
-use super::queues::{Reason, queue_manifest};
+use super::Reason;
+use super::queues::queue_manifest;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Metadata, Result, repositories};
 

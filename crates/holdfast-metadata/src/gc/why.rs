@@ -2,8 +2,8 @@
 
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
+use super::Reason;
 use super::manifests::is_held;
-use super::queues::Reason;
 use crate::operation::{Operation, Transaction, params};
 use crate::{Metadata, Result, repositories};
 
@@ -149,16 +149,5 @@ impl Ask<'_> {
             why.holds.push(Hold::Repository(row.parsed()?));
         }
         Ok(())
-    }
-}
-
-impl Reason {
-    fn text(self) -> &'static str {
-        match self {
-            Reason::ParentGone => "an index that named it was deleted",
-            Reason::SubjectGone => "the manifest it is about was deleted",
-            Reason::SubjectAbsent => "the manifest it is about has not come",
-            Reason::Untagged => "it has no tag",
-        }
     }
 }

@@ -48,7 +48,9 @@ async fn collect(db: &Database, moment: Moment, policy: UntaggedPolicy) -> Vec<S
 fn shown(one: &Collected) -> String {
     let number = |digest: &Digest| u64::from_str_radix(&digest.hex()[..16], 16).unwrap();
     match one {
-        Collected::Manifest { repository, digest } => {
+        Collected::Manifest {
+            repository, digest, ..
+        } => {
             format!("manifest {repository} {}", number(digest))
         }
         Collected::Link { repository, digest } => format!("link {repository} {}", number(digest)),

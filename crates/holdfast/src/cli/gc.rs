@@ -109,8 +109,12 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 fn tell(event: GcEvent) -> bool {
     match event {
         GcEvent::Repository { .. } | GcEvent::Kept { .. } => {}
-        GcEvent::Manifest { repository, digest } => {
-            print(format_args!("manifest {repository}@{digest}\n"));
+        GcEvent::Manifest {
+            repository,
+            digest,
+            reason,
+        } => {
+            print(format_args!("manifest {repository}@{digest} {reason}\n"));
         }
         GcEvent::Link { repository, digest } => {
             print(format_args!("link {repository}@{digest}\n"));

@@ -9,7 +9,10 @@ pub(crate) mod requests;
 
 use std::sync::atomic::Ordering;
 
+use holdfast_metadata::Reason;
+
 use crate::app::App;
+use crate::clock;
 
 pub(crate) use page::{CONTENT_TYPE, Page};
 
@@ -23,6 +26,7 @@ pub(crate) async fn render(app: &App) -> String {
     maintenance(app, &mut page);
     snapshots(app, &mut page);
     integrity(app, &mut page);
+    collection(app, &mut page).await;
     page.into_text()
 }
 
@@ -59,6 +63,77 @@ fn integrity(app: &App, page: &mut Page) {
     for (name, about, number) in numbers {
         page.counter(name, about);
         page.sample(name, &[], number.load(Ordering::Relaxed));
+    }
+}
+
+async fn collection(app: &App, page: &mut Page) {
+    let totals = app.operations.collected();
+    let manifests = "holdfast_gc_manifests_deleted_total";
+    page.counter(
+        manifests,
+        "Manifests that the collector deleted, by what made it look.",
+    );
+    for (reason, number) in Reason::ALL.into_iter().zip(&totals.manifests) {
+        let number = number.load(Ordering::Relaxed);
+        page.sample(manifests, &[("reason", reason.name())], number);
+    }
+    for (name, about, number) in [
+        (
+            "holdfast_gc_links_removed_total",
+            "Links of repositories to blobs that the collector removed.",
+            &totals.links,
+        ),
+        (
+            "holdfast_gc_blobs_removed_total",
+            "Blobs that lost their last link.",
+            &totals.blobs,
+        ),
+        (
+            "holdfast_gc_objects_deleted_total",
+            "Stored objects that the collector deleted.",
+            &totals.objects,
+        ),
+        (
+            "holdfast_gc_freed_bytes_total",
+            "Bytes of those objects.",
+            &totals.bytes,
+        ),
+        (
+            "holdfast_gc_failed_deletions_total",
+            "Deletions of stored objects that failed and will be tried again.",
+            &totals.failed,
+        ),
+    ] {
+        page.counter(name, about);
+        page.sample(name, &[], number.load(Ordering::Relaxed));
+    }
+    let last = "holdfast_gc_last_success_timestamp_seconds";
+    page.gauge(
+        last,
+        "When a round of the collector last ended; 0 for never.",
+    );
+    page.sample(last, &[], totals.last_success.load(Ordering::Relaxed));
+    let Ok(status) = app.operations.metadata().gc_status().await else {
+        return;
+    };
+    let waiting = "holdfast_gc_queue_waiting";
+    page.gauge(
+        waiting,
+        "What waits for the collector, at most 100,000 counted.",
+    );
+    for queue in &status.queues {
+        page.sample(waiting, &[("queue", queue.name)], queue.waiting);
+    }
+    let overdue = "holdfast_gc_queue_overdue_seconds";
+    page.gauge(
+        overdue,
+        "For how long the first in each queue has been due; 0 while nothing is.",
+    );
+    let now = clock::now().as_micros();
+    for queue in &status.queues {
+        let due = queue.first_due.map_or(now, |due| due.as_micros());
+        let seconds = now.saturating_sub(due).max(0) / 1_000_000;
+        page.sample(overdue, &[("queue", queue.name)], seconds);
     }
 }
 

@@ -8,9 +8,10 @@
 //! outbox, so nobody may hold a list of keys to delete while another takes them out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use holdfast_metadata::{Collected, Discarded, GcHold, Moment, UntaggedPolicy};
+use holdfast_metadata::{Collected, Discarded, GcHold, Moment, Reason, UntaggedPolicy};
 use holdfast_model::{Digest, RepositoryName, UploadId};
 use holdfast_storage::{Error as StorageError, StorageKey};
 use tokio::sync::mpsc;
@@ -63,7 +64,50 @@ impl Reclaimed {
     }
 }
 
+/// What the collector did since the start, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct CollectedTotals {
+    /// Manifests deleted, by the number of their reason.
+    pub(crate) manifests: [AtomicU64; Reason::ALL.len()],
+    /// Links removed.
+    pub(crate) links: AtomicU64,
+    /// Blobs given up.
+    pub(crate) blobs: AtomicU64,
+    /// Objects deleted.
+    pub(crate) objects: AtomicU64,
+    /// Their bytes.
+    pub(crate) bytes: AtomicU64,
+    /// Deletions of objects that failed.
+    pub(crate) failed: AtomicU64,
+    /// When a round last came to its end, in seconds since 1970; 0 for never.
+    pub(crate) last_success: AtomicI64,
+}
+
+impl CollectedTotals {
+    fn count(&self, one: &Collected) {
+        let counter = match one {
+            Collected::Manifest { reason, .. } => &self.manifests[*reason as usize],
+            Collected::Link { .. } => &self.links,
+            Collected::Blob { .. } => &self.blobs,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What rounds share.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    /// Whose turn it is to delete bytes.
+    deleting: tokio::sync::Mutex<()>,
+    totals: CollectedTotals,
+}
+
 impl Operations {
+    /// What the collector did since the start.
+    pub(crate) fn collected(&self) -> &CollectedTotals {
+        &self.collector.totals
+    }
+
     /// When a round happens that keeps things for `grace`.
     fn moment(&self, grace: Duration) -> Moment {
         Moment::hurried(clock::now(), self.metadata.grace(), grace)
@@ -109,6 +153,7 @@ impl Operations {
                 continue;
             };
             for one in found.collected {
+                self.collector.totals.count(&one);
                 match &one {
                     Collected::Manifest { .. } => reclaimed.manifests += 1,
                     Collected::Link { .. } => reclaimed.links += 1,
@@ -125,6 +170,9 @@ impl Operations {
         if let Ok(_change) = self.change() {
             self.purge_trash(round).await?;
         }
+        let seconds = clock::now().as_micros() / 1_000_000;
+        let totals = &self.collector.totals;
+        totals.last_success.store(seconds, Ordering::Relaxed);
         Ok(reclaimed)
     }
 
@@ -162,7 +210,7 @@ impl Operations {
 
     /// Deletes a batch of what is in the outbox; how many were tried.
     async fn delete_objects(&self, reclaimed: &mut Reclaimed) -> Result<usize> {
-        let _alone = self.collecting.lock().await;
+        let _alone = self.collector.deleting.lock().await;
         let due = self.metadata.due_objects(clock::now(), OBJECTS).await?;
         let tried = due.len();
         if tried == 0 {
@@ -195,9 +243,18 @@ impl Operations {
                 }
             }
         }
+        let bytes = gone.iter().filter_map(|object| object.size).sum::<u64>();
         reclaimed.objects += gone.len() as u64;
-        reclaimed.bytes += gone.iter().filter_map(|object| object.size).sum::<u64>();
+        reclaimed.bytes += bytes;
         reclaimed.failed += failed.len() as u64;
+        let totals = &self.collector.totals;
+        for (counter, more) in [
+            (&totals.objects, gone.len() as u64),
+            (&totals.bytes, bytes),
+            (&totals.failed, failed.len() as u64),
+        ] {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
         let now = clock::now();
         if !gone.is_empty() {
             self.metadata.objects_deleted(gone, now).await?;

@@ -81,7 +81,7 @@ pub(crate) struct Operations {
     publishers: Held<Digest>,
     /// One check at a time.
     checking: Arc<tokio::sync::Mutex<()>>,
-    collecting: Arc<tokio::sync::Mutex<()>>,
+    collector: Arc<collect::Collector>,
     pulls: Arc<Pulls>,
     read_only: ReadOnly,
     /// What was found of stored bytes since the start.
@@ -101,7 +101,7 @@ impl Operations {
             sessions: Held::default(),
             publishers: Held::default(),
             checking: Arc::default(),
-            collecting: Arc::default(),
+            collector: Arc::default(),
             pulls: Arc::new(Pulls::new(note_pulls)),
             found: Arc::default(),
             adoption: Adoption::default(),

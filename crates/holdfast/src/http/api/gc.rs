@@ -42,7 +42,7 @@ pub(crate) struct GcStatus {
 pub(crate) struct Queue {
     /// The step: manifests, links, leases, blobs, objects.
     pub(crate) name: String,
-    /// How many wait, those not yet due included; at most a million are counted.
+    /// How many wait, those not yet due included; at most 100,000 are counted.
     pub(crate) waiting: u64,
     /// When the first becomes due, or did.
     pub(crate) first_due: Option<String>,
@@ -134,6 +134,8 @@ pub(crate) enum GcEvent {
         repository: RepositoryName,
         /// Which.
         digest: Digest,
+        /// Why: parent_gone, subject_gone, subject_absent, untagged.
+        reason: String,
     },
     /// A link that is removed.
     Link {
@@ -165,7 +167,15 @@ pub(crate) enum GcEvent {
 impl From<Collected> for GcEvent {
     fn from(collected: Collected) -> GcEvent {
         match collected {
-            Collected::Manifest { repository, digest } => GcEvent::Manifest { repository, digest },
+            Collected::Manifest {
+                repository,
+                digest,
+                reason,
+            } => GcEvent::Manifest {
+                repository,
+                digest,
+                reason: reason.name().to_owned(),
+            },
             Collected::Link { repository, digest } => GcEvent::Link { repository, digest },
             Collected::Blob { digest, size } => GcEvent::Blob { digest, size },
         }
@@ -221,7 +231,7 @@ async fn collect(operations: &Operations, wish: &RunGc, lines: &Lines) -> Result
             .await?;
         if wish.marks {
             let gone = |repository: &RepositoryName, digest: &Digest| {
-                collected.iter().any(|one| matches!(one, Collected::Manifest { repository: r, digest: d } if r == repository && d == digest))
+                collected.iter().any(|one| matches!(one, Collected::Manifest { repository: r, digest: d, .. } if r == repository && d == digest))
             };
             mark(operations, lines, gone).await?;
         }
