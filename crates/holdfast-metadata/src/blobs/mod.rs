@@ -1,7 +1,7 @@
 //! Blobs: which bytes there are, and which repository has them.
 //!
 //! A blob is seen only through a repository's own link to it. The protocol that keeps a blob some push
-//! relies on is argued in the project's notes on garbage collection; its parts here are `link` (an
+//! relies on is argued in docs/explanation/garbage-collection.md; its parts here are `link` (an
 //! upload is finished), `mount`, the lease renewed by [`Metadata::blob`], and `unlink`.
 
 mod damage;
