@@ -9,6 +9,7 @@ mod collection;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod crash;
+mod export;
 mod full_disk;
 mod gc_race;
 mod healing;

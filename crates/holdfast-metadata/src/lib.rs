@@ -19,6 +19,7 @@
 mod adoption;
 mod blobs;
 mod cache;
+mod contents;
 mod error;
 mod gc;
 mod ids;
@@ -44,6 +45,7 @@ pub use adoption::{
     Problem, ProblemKind, Severity, Stage, TagAdopted,
 };
 pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
+pub use contents::{RepositoryBlob, RepositoryManifest};
 pub use error::Error;
 pub use gc::{
     Collected, Day, Discarded, GcStatus, Hold, Kind, Moment, Queue, Reason, Untagged, UntaggedPage,

@@ -7,6 +7,7 @@
 //! driver needs to order a deletion against a later commit of the same key.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -105,6 +106,16 @@ pub trait BlobStore: Send + Sync + 'static {
     /// After an error some may be written. An object over [`PUT_OBJECT_BYTES_MAX`] is
     /// [`TooLarge`](Error::TooLarge), and nothing is written.
     async fn put(&self, objects: Vec<(StorageKey, Bytes)>) -> Result<()>;
+
+    /// Gives an object's bytes a second key, durably, without copying them where the driver can. What was under
+    /// the second key is replaced; deleting one of the two leaves the other.
+    async fn link(&self, from: &StorageKey, to: &StorageKey) -> Result<()>;
+
+    /// The file that holds an object, where there is one: for those who give it another name on the same file
+    /// system. Nobody writes to it.
+    fn file(&self, _key: &StorageKey) -> Option<PathBuf> {
+        None
+    }
 
     /// Deletes objects, durably. An absent one is success. After an error some may be gone.
     async fn delete(&self, keys: &[StorageKey]) -> Result<()>;

@@ -192,6 +192,12 @@ impl BlobStore for Faulty {
         carry_out(fault, self.inner.put(objects)).await
     }
 
+    async fn link(&self, from: &StorageKey, to: &StorageKey) -> Result<()> {
+        self.fate
+            .befall(Operation::Link, self.inner.link(from, to))
+            .await
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let fault = self.fate.decide(Operation::Delete);
         if fault == Some(Fault::Torn) {

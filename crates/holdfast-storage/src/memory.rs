@@ -153,6 +153,14 @@ impl BlobStore for Memory {
         Ok(())
     }
 
+    async fn link(&self, from: &StorageKey, to: &StorageKey) -> Result<()> {
+        let mut contents = self.contents();
+        let object = contents.objects.get(from).cloned();
+        let object = object.ok_or_else(|| Error::NotFound(from.clone()))?;
+        contents.objects.insert(to.clone(), object);
+        Ok(())
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let mut contents = self.contents();
         for key in keys {

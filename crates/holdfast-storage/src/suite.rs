@@ -37,6 +37,7 @@ pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
     aborting_forgets_and_can_be_repeated(&mut place).await;
     deleting_can_be_repeated(&mut place).await;
     small_objects_are_put_whole(&mut place, &open).await;
+    an_object_gets_a_second_key(&mut place, &open).await;
     staged_uploads_are_listed(&mut place, &open).await;
     small_contents_are_read_whole(&mut place).await;
     objects_are_listed(&mut place).await;
@@ -423,6 +424,31 @@ async fn small_objects_are_put_whole(
     ] {
         assert_eq!(place.content(&key(name)).await, content, "{name}");
     }
+}
+
+async fn an_object_gets_a_second_key(
+    place: &mut Place,
+    open: &impl AsyncFn() -> Arc<dyn BlobStore>,
+) {
+    let content = sample(16, 200_000);
+    let canonical = StorageKey::canonical(&sha256(&content));
+    let beside = StorageKey::incarnation(&sha256(&content), place.mark());
+    let linked = place.store().link(&beside, &canonical).await;
+    assert!(matches!(linked, Err(Error::NotFound(_))), "{linked:?}");
+    place.absent(&canonical).await;
+    let id = place.begun().await;
+    let saved = place.append(id, None, &content).await;
+    place.commit(id, Some(saved), &beside).await;
+    for _ in 0..2 {
+        let linked = place.store().link(&beside, &canonical).await;
+        linked.expect("the object gets a second key");
+        place.reopen(open).await;
+        assert_eq!(place.content(&canonical).await, content);
+    }
+    let deleted = place.store().delete(std::slice::from_ref(&beside)).await;
+    deleted.expect("the first key is deleted");
+    place.absent(&beside).await;
+    assert_eq!(place.content(&canonical).await, content);
 }
 
 async fn staged_uploads_are_listed(place: &mut Place, open: &impl AsyncFn() -> Arc<dyn BlobStore>) {

@@ -17,7 +17,7 @@ use crate::config::{self, Auth, Config, Driver};
 use crate::error_chain::{attempt, chain};
 use crate::health::Health;
 use crate::http::api;
-use crate::operations::{Operations, Rules};
+use crate::operations::{Operations, Rules, remove_old_views};
 use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
 use crate::{clock, random};
@@ -90,6 +90,11 @@ impl App {
     pub(crate) async fn build(config: &Config, accept_empty: bool) -> Result<App, String> {
         let (store, logs) = open_store(&config.storage.driver)?;
         let metadata = open_metadata(config, &*store, logs.as_deref(), accept_empty).await?;
+        let scratch = logs.clone();
+        if let Some(scratch) = &scratch {
+            remove_old_views(scratch)
+                .map_err(|error| format!("cannot tidy {}: {error}", scratch.display()))?;
+        }
         let snapshots = logs.map(|directory| {
             let keep = config.snapshots.keep;
             Snapshots::new(metadata.clone(), Arc::clone(&store), directory, keep)
@@ -134,6 +139,7 @@ impl App {
             upload_sessions: config.limits.upload_sessions as u64,
             upload_age: config.storage.upload_purging.age,
             note_pulls: !config.gc.keep_pulled_within.is_zero(),
+            scratch: scratch.clone(),
         };
         let operations = Operations::new(metadata, store, rules);
         operations

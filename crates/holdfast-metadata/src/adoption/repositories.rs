@@ -62,6 +62,19 @@ impl Metadata {
         .await
     }
 
+    /// Notes that everything in the directory of a repository is known until `seen_at`: this registry wrote it.
+    pub async fn repository_exported(
+        &self,
+        repository: &RepositoryName,
+        seen_at: Timestamp,
+    ) -> Result<()> {
+        self.write(Exported {
+            repository: repository.clone(),
+            seen_at,
+        })
+        .await
+    }
+
     /// Notes that all of a repository has been taken over by a walk over it that began at `seen_at`.
     /// `existed` says that it had, or has, manifests, so that clients are told of it though it be empty.
     pub async fn repository_adopted(
@@ -197,4 +210,27 @@ pub(super) async fn is_waiting<T: Transaction>(
         .first(waiting, params![repository.as_str()])
         .await?
         .is_some())
+}
+
+struct Exported {
+    repository: RepositoryName,
+    seen_at: Timestamp,
+}
+
+impl Operation for Exported {
+    type Output = ();
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<()> {
+        tx.execute(
+            "INSERT INTO adoption_repositories (path, state, populated, seen_at) VALUES (?1, 1, 0, ?2)
+             ON CONFLICT (path) DO UPDATE SET seen_at = excluded.seen_at WHERE adoption_repositories.state = 1",
+            params![self.repository.as_str(), self.seen_at],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+impl Write for Exported {
+    const DURABILITY: Durability = Durability::Durable;
 }

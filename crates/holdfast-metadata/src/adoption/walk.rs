@@ -102,6 +102,12 @@ impl Metadata {
         self.write(Begin { again, verify, now }).await
     }
 
+    /// Notes that there is nothing to adopt, unless there was a walk: what lies in storage like another registry's
+    /// tree is going to be written by this one.
+    pub async fn nothing_to_adopt(&self, now: Timestamp) -> Result<()> {
+        self.write(Nothing { now }).await
+    }
+
     /// Has a walk that is not over read every blob that it comes to from here on; one that was past the blobs
     /// goes through them again.
     pub async fn verify_adoption(&self) -> Result<()> {
@@ -170,6 +176,28 @@ impl Operation for Find {
             problems: row.size()?,
         }))
     }
+}
+
+struct Nothing {
+    now: Timestamp,
+}
+
+impl Operation for Nothing {
+    type Output = ();
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<()> {
+        tx.execute(
+            "INSERT INTO adoption (id, stage, verify, started_at, done_at, hold_until) VALUES (1, 4, 0, ?1, ?1, ?1)
+             ON CONFLICT (id) DO NOTHING",
+            params![self.now],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+impl Write for Nothing {
+    const DURABILITY: Durability = Durability::Durable;
 }
 
 struct Begin {

@@ -7,6 +7,7 @@
 mod damage;
 mod find;
 mod link;
+mod moved;
 pub(crate) mod state;
 mod stored;
 mod unlink;

@@ -13,8 +13,8 @@ use super::connection::{self, Mode};
 use crate::cache::Versions;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{
-    Error, Location, Options, Result, adoption, blobs, gc, integrity, manifests, referrers,
-    repositories, settings, tag_history, tags, uploads,
+    Error, Location, Options, Result, adoption, blobs, contents, gc, integrity, manifests,
+    referrers, repositories, settings, tag_history, tags, uploads,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1);
@@ -363,6 +363,32 @@ fn reads_cost_the_same_however_much_there_is() {
             repositories::CATALOG_PAGE,
             "repositories_catalog (path>?)",
         ),
+        (
+            "all repositories",
+            contents::REPOSITORIES,
+            "repositories_path (path>?)",
+        ),
+        (
+            "blobs of a repository",
+            contents::BLOBS,
+            "(repo_id=? AND digest>?)",
+        ),
+        (
+            "manifests of a repository",
+            contents::MANIFESTS,
+            "(repo_id=? AND id>?)",
+        ),
+        (
+            "tags with targets",
+            contents::TAGS,
+            "(repo_id=? AND name>?)",
+        ),
+        (
+            "link of a repository",
+            contents::HAS_LINK,
+            "(repo_id=? AND digest=?)",
+        ),
+        ("discarded key", contents::DISCARDED, "(storage_key=?)"),
         ("upload", uploads::FIND_UPLOAD, "(id=?)"),
         (
             "expired uploads",

@@ -20,6 +20,7 @@ pub enum Operation {
     Children,
     Modified,
     Put,
+    Link,
     Delete,
     Probe,
     Write,

@@ -299,6 +299,16 @@ impl BlobStore for Filesystem {
         self.change(move |shared| put::put(shared, &objects)).await
     }
 
+    async fn link(&self, from: &StorageKey, to: &StorageKey) -> Result<()> {
+        let (from, to) = (from.clone(), to.clone());
+        self.change(move |shared| put::link(shared, &from, &to))
+            .await
+    }
+
+    fn file(&self, key: &StorageKey) -> Option<PathBuf> {
+        Some(self.shared.paths.object(key))
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let keys = keys.to_vec();
         self.change(move |shared| object::delete(shared, &keys))

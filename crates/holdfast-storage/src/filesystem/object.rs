@@ -134,8 +134,8 @@ pub(super) fn file_size(path: &Path, metadata: io::Result<fs::Metadata>) -> Resu
     ))
 }
 
-/// Removes objects and the digest directories they leave empty; the directories above stay, as
-/// Distribution leaves them.
+/// Removes objects and the directories of their own that they leave empty; the directories above stay,
+/// as Distribution leaves them.
 pub(super) fn delete(shared: &Shared, keys: &[StorageKey]) -> Result<()> {
     let mut changed = BTreeSet::new();
     let mut some_absent = false;
@@ -150,10 +150,11 @@ pub(super) fn delete(shared: &Shared, keys: &[StorageKey]) -> Result<()> {
         }
         let directory = object.parent().expect("an object is below the root");
         // Also after an absent object: an earlier deletion may have been cut short before its sync.
-        let emptied = shared
-            .paths
-            .digest_directory(&object)
-            .filter(|emptied| remove_if_empty(emptied));
+        let own = shared.paths.own_directories(&object);
+        let emptied = own
+            .into_iter()
+            .take_while(|own| remove_if_empty(own))
+            .last();
         changed.insert(
             emptied
                 .and_then(Path::parent)

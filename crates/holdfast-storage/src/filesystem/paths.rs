@@ -42,6 +42,9 @@ use holdfast_model::UploadId;
 use crate::StorageKey;
 use crate::storage_key::{BLOBS, RESERVED, SNAPSHOTS};
 
+/// Distribution's directory of links.
+const REPOSITORIES: &str = "docker/registry/v2/repositories";
+
 #[derive(Debug)]
 pub(super) struct Paths {
     root: PathBuf,
@@ -74,6 +77,26 @@ impl Paths {
         let directory = object.parent()?;
         let below_blobs = directory.strip_prefix(self.blobs()).ok()?;
         (below_blobs.components().count() == 3).then_some(directory)
+    }
+
+    /// The directories that are there for an object alone, from its own upwards: the `<hex>` of a blob; of a link
+    /// what is below `_layers`, `revisions` or `tags`, where an empty directory would count as a tag.
+    pub(super) fn own_directories<'a>(&self, object: &'a Path) -> Vec<&'a Path> {
+        if let Some(directory) = self.digest_directory(object) {
+            return vec![directory];
+        }
+        if !object.starts_with(self.root.join(REPOSITORIES)) {
+            return Vec::new();
+        }
+        // No repository has a component that begins with an underscore.
+        let kind = |path: &Path| {
+            let name = path.file_name().unwrap_or_default();
+            let above = path.parent().and_then(Path::file_name).unwrap_or_default();
+            name == "_layers" || above == "_manifests"
+        };
+        let directories: Vec<_> = object.ancestors().skip(1).collect();
+        let end = directories.iter().rposition(|path| kind(path)).unwrap_or(0);
+        directories[..end].to_vec()
     }
 
     pub(super) fn lock(&self) -> PathBuf {
@@ -149,6 +172,45 @@ mod tests {
         ] {
             assert_eq!(path, Path::new(&expected));
         }
+    }
+
+    #[test]
+    fn directories_of_their_own() {
+        let paths = Paths::new("/r".into());
+        let repository = "/r/docker/registry/v2/repositories/a/tags";
+        for (object, own) in [
+            (
+                "_manifests/tags/v1/current/link",
+                &["tags/v1/current", "tags/v1"][..],
+            ),
+            (
+                "_manifests/tags/tags/index/sha256/ab/link",
+                &[
+                    "tags/tags/index/sha256/ab",
+                    "tags/tags/index/sha256",
+                    "tags/tags/index",
+                    "tags/tags",
+                ],
+            ),
+            (
+                "_manifests/revisions/sha256/ab/link",
+                &["revisions/sha256/ab", "revisions/sha256"],
+            ),
+        ] {
+            let object = PathBuf::from(format!("{repository}/{object}"));
+            let own: Vec<_> = own
+                .iter()
+                .map(|own| PathBuf::from(format!("{repository}/_manifests/{own}")))
+                .collect();
+            assert_eq!(paths.own_directories(&object), own);
+        }
+        let layer = PathBuf::from(format!("{repository}/_layers/sha256/ab/link"));
+        assert_eq!(paths.own_directories(&layer).len(), 2);
+        assert!(
+            paths
+                .own_directories(Path::new("/r/x/_layers/y/link"))
+                .is_empty()
+        );
     }
 
     proptest! {

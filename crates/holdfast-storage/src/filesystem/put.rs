@@ -46,6 +46,43 @@ pub(super) fn put(shared: &Shared, objects: &[(StorageKey, Bytes)]) -> Result<()
     outcome
 }
 
+/// Gives an object another name; where the file system cannot, as between two disks, copies it.
+pub(super) fn link(shared: &Shared, from: &StorageKey, to: &StorageKey) -> Result<()> {
+    let (source, object) = (shared.paths.object(from), shared.paths.object(to));
+    let directory = object.parent().expect("an object is below the root");
+    let beside = directory.join(unused_name());
+    // A file in the directory keeps a deletion from removing it meanwhile.
+    drop(create(shared, directory, &beside)?);
+    let linked = fs::remove_file(&beside)
+        .and_then(|()| fs::hard_link(&source, &beside))
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Err(error),
+            _ => fs::copy(&source, &beside).and_then(|_| File::open(&beside)?.sync_data()),
+        });
+    if let Err(error) = linked {
+        let _ = fs::remove_file(&beside);
+        return match error.kind() {
+            io::ErrorKind::NotFound => {
+                shared.lock.confirm_in_place()?;
+                Err(Error::NotFound(from.clone()))
+            }
+            _ => Err(Error::at("link", &source)(error)),
+        };
+    }
+    fs::rename(&beside, &object).map_err(Error::at("rename into", &object))?;
+    // Renaming one name of a file to another of the same file does nothing.
+    let _ = fs::remove_file(&beside);
+    shared.open_files.forget(to);
+    shared.directories.sync_entry(directory)
+}
+
+/// A name beside an object that no other job of this process uses.
+fn unused_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("holdfast-put.{number}.tmp")
+}
+
 /// Writes one object next to where it belongs.
 fn write_beside<'a>(
     shared: &Shared,
@@ -53,12 +90,9 @@ fn write_beside<'a>(
     bytes: &Bytes,
     sync: bool,
 ) -> Result<Written<'a>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-
     let object = shared.paths.object(key);
     let directory = object.parent().expect("an object is below the root");
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let beside = directory.join(format!("holdfast-put.{number}.tmp"));
+    let beside = directory.join(unused_name());
     let mut file = create(shared, directory, &beside)?;
     let outcome = file
         .write_all(bytes)

@@ -7,6 +7,7 @@
 mod check;
 mod config;
 mod control;
+mod export;
 mod garbage_collect;
 mod gc;
 mod healthcheck;
@@ -86,6 +87,8 @@ enum Command {
     },
     #[command(visible_alias = "verify")]
     Check(check::Arguments),
+    /// Write the link files by which registry:2 finds its content, so that it serves the same directory.
+    Export(export::Arguments),
     /// Look at a configuration without starting.
     Config {
         #[command(subcommand)]
@@ -157,6 +160,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Check(arguments)) => check::run(arguments),
+        Some(Command::Export(arguments)) => export::run(arguments),
         Some(Command::Config { command }) => config::run(command),
         Some(Command::Htpasswd(arguments)) => htpasswd::run(&arguments),
         Some(Command::Healthcheck(arguments)) => healthcheck::run(arguments),

@@ -331,6 +331,8 @@ impl From<operations::Error> for Error {
             E::BodyStalled { .. } => {
                 Error::new(S::REQUEST_TIMEOUT, Code::BlobUploadInvalid, json!(text))
             }
+            E::StillAdopting => Error::new(S::CONFLICT, Code::Unavailable, json!(text)),
+            E::NameTooLong(_) | E::File(_) => inside(),
             E::CollectionHeld(_) => Error::new(S::CONFLICT, Code::Unavailable, json!(text)),
             E::Adopting(_) => unavailable(text).header(RETRY_AFTER, "5"),
             E::Conflict => Error::new(S::SERVICE_UNAVAILABLE, Code::Unavailable, json!(text))

@@ -8,6 +8,7 @@
 //! outbox, so nobody may hold a list of keys to delete while another takes them out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -97,8 +98,8 @@ impl CollectedTotals {
 /// What rounds share.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
-    /// Whose turn it is to delete bytes.
-    deleting: tokio::sync::Mutex<()>,
+    /// Held by whoever deletes bytes, and by whoever needs that nobody does.
+    pub(super) deleting: Arc<tokio::sync::Mutex<()>>,
     totals: CollectedTotals,
 }
 

@@ -148,6 +148,15 @@ pub(crate) enum Error {
     /// What was asked for must wait for another registry's tree to be taken over.
     #[error("{0} is still being taken over from another registry; try again in a few seconds")]
     Adopting(String),
+    /// The storage of another registry is still being adopted.
+    #[error("the storage of another registry is being adopted; export when that is done")]
+    StillAdopting,
+    /// A repository whose name leaves no room for the names of its files.
+    #[error("the name of repository {0} is too long for the layout of links")]
+    NameTooLong(RepositoryName),
+    /// A file beside the registry's data could not be written or read.
+    #[error("a file failed")]
+    File(#[source] std::io::Error),
     /// The bytes could not be written or read.
     #[error("storage failed")]
     Storage(#[from] holdfast_storage::Error),

@@ -8,6 +8,7 @@ mod adoption;
 mod blobs;
 mod collect;
 mod error;
+mod export;
 mod integrity;
 mod manifests;
 mod policy;
@@ -17,7 +18,9 @@ mod read_only;
 mod tests;
 mod undo;
 mod uploads;
+mod view;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +41,13 @@ pub(crate) use adoption::is_another_registrys;
 pub(crate) use collect::Round;
 
 pub(crate) use error::Error;
+pub(crate) use export::{Exported, LinksWish};
 pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
 pub(crate) use read_only::Maintenance;
 pub(crate) use undo::Undone;
 pub(crate) use uploads::Chunk;
+pub(crate) use view::remove_old_views;
 
 /// What an operation returns.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -69,6 +74,8 @@ pub(crate) struct Rules {
     pub upload_age: Duration,
     /// Note when manifests are pulled.
     pub note_pulls: bool,
+    /// Where copies of the metadata may be made for a while; the system's place without one.
+    pub scratch: Option<PathBuf>,
 }
 
 /// The registry's work on its two stores. Cheap to clone.

@@ -33,6 +33,7 @@ async fn registry(schedule: Schedule, sessions: u64) -> Registry {
         upload_sessions: sessions,
         upload_age: Duration::from_secs(3600),
         note_pulls: false,
+        scratch: None,
     };
     let blobs: Arc<dyn BlobStore> = store.clone();
     Registry {

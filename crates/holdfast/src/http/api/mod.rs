@@ -8,6 +8,7 @@
 //! when nobody reads them any more.
 
 mod check;
+mod export;
 mod gc;
 mod import;
 mod lines;
@@ -35,6 +36,7 @@ use super::error::{self, Error};
 use crate::app::App;
 
 pub(crate) use check::Check;
+pub(crate) use export::ExportLinks;
 pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
 pub(crate) use import::{ImportProblem, ImportStatus, ImportTree};
 pub(crate) use lines::Failed;

@@ -15,6 +15,7 @@
 //! /api/v1/import            GET     how far the import of another registry's tree is
 //! /api/v1/import/problems   GET     what was found broken in it, as lines
 //! /api/v1/import/tree       POST    sees it to its end, as lines
+//! /api/v1/export/links      POST    writes Distribution's links, as lines
 //! /api/v1/uploads           GET     open upload sessions, as lines
 //! /api/v1/uploads/cancel    POST    drops one
 //! ```
@@ -30,13 +31,16 @@ use http::{Method, Response};
 use serde::de::DeserializeOwned;
 
 use super::check::Check;
+use super::export::ExportLinks;
 use super::gc::{self, RunGc};
 use super::import::ImportTree;
 use super::maintenance::SetReadOnly;
 use super::manifests::{RestoreManifest, TrashPage};
 use super::tags::{HistoryPage, RestoreTag};
 use super::uploads::CancelUpload;
-use super::{Request, check, import, json, maintenance, manifests, parsed, tags, uploads, version};
+use super::{
+    Request, check, export, import, json, maintenance, manifests, parsed, tags, uploads, version,
+};
 use crate::app::App;
 use crate::http::body::Body;
 use crate::http::error::{self, Error};
@@ -73,6 +77,8 @@ pub(super) enum Action {
     ImportProblems,
     /// `POST /import/tree`
     ImportTree(ImportTree),
+    /// `POST /export/links`
+    ExportLinks(ExportLinks),
     /// `GET /uploads`
     ListUploads,
     /// `POST /uploads/cancel`
@@ -117,6 +123,8 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/import/problems" => Err(error::method_not_allowed("GET")),
         "/import/tree" if post => request.json().map(Action::ImportTree),
         "/import/tree" => Err(error::method_not_allowed("POST")),
+        "/export/links" if post => request.json().map(Action::ExportLinks),
+        "/export/links" => Err(error::method_not_allowed("POST")),
         "/uploads" if get => Ok(Action::ListUploads),
         "/uploads" => Err(error::method_not_allowed("GET")),
         "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
@@ -143,6 +151,7 @@ impl Action {
             Action::ImportStatus => json(&import::status(app).await?),
             Action::ImportProblems => Ok(import::problems(app)),
             Action::ImportTree(wish) => Ok(import::walk(app, wish)),
+            Action::ExportLinks(wish) => Ok(export::links(app, wish)),
             Action::ListUploads => Ok(uploads::list(app)),
             Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
         }

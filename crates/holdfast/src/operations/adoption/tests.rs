@@ -88,6 +88,7 @@ impl Tree {
             upload_sessions: 10,
             upload_age: Duration::from_secs(3600),
             note_pulls: false,
+            scratch: None,
         };
         let blobs: Arc<dyn BlobStore> = store.clone();
         (Operations::new(metadata, blobs, rules), store)
