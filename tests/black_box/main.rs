@@ -14,6 +14,7 @@ mod full_disk;
 mod gc_race;
 mod healing;
 mod hostile;
+mod import;
 mod integrity;
 mod lifecycle;
 mod management;

@@ -14,6 +14,7 @@ mod error_chain;
 mod health;
 mod held;
 pub mod http;
+mod import;
 mod jobs;
 mod limits;
 mod log;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod in_place;
+mod scale;
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `holdfast import`: takes over what another registry holds.
+//! `holdfast import`: takes over what another registry holds, in the storage or over the network, and images in files.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use holdfast_model::{RepositoryName, Tag};
 use http::Method;
 
 use super::control::{self, Control};
-use crate::http::api::{ImportProblem, ImportStatus, ImportTree};
+use crate::http::api::{ImportFiles, ImportProblem, ImportRegistry, ImportStatus, ImportTree};
+use crate::import::{Connection, Credentials, Event, Import, Totals, What as Happened};
 
 /// How often a line is written where lines cannot be overwritten.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -18,6 +20,14 @@ const SHOWN: usize = 20;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
+    /// docker://HOST[/REPOSITORY[:TAG]], a directory with an image layout, or an archive of `docker save` or in OCI's
+    /// form; without one, the tree of another registry in the storage.
+    #[arg(conflicts_with_all = ["status", "rescan", "verify"])]
+    source: Option<String>,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    connection: ConnectionArguments,
     /// Show how far the import of the tree in the storage is, and what was found broken in it.
     #[arg(long, conflicts_with_all = ["rescan", "verify"])]
     status: bool,
@@ -38,7 +48,252 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct What {
+    /// What the repository, or the image in a file, is called here: NAME or NAME:TAG.
+    #[arg(long = "as", value_name = "NAME", requires = "source")]
+    target: Option<String>,
+    /// What names begin with here, such as `mirror/`.
+    #[arg(long, default_value = "", requires = "source")]
+    prefix: String,
+    /// Only what is called so, as REPOSITORY or REPOSITORY:TAG, with * for any text; may be repeated.
+    #[arg(long, value_name = "PATTERN", requires = "source")]
+    only: Vec<String>,
+    /// Nothing that is called so.
+    #[arg(long, value_name = "PATTERN", requires = "source")]
+    except: Vec<String>,
+    /// Only say what would be copied.
+    #[arg(long, requires = "source")]
+    dry_run: bool,
+    /// Tags that are copied at once.
+    #[arg(
+        long,
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "source"
+    )]
+    jobs: usize,
+}
+
+#[derive(clap::Args)]
+struct ConnectionArguments {
+    /// The user at the other registry; without one, what `docker login` has stored.
+    #[arg(long, requires = "source")]
+    user: Option<String>,
+    /// The file that holds the password; - for standard input.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Without TLS; hosts of this machine are reached so anyway.
+    #[arg(long, requires = "source")]
+    plain_http: bool,
+    /// Whatever certificate the other registry shows.
+    #[arg(long, requires = "source")]
+    insecure: bool,
+    /// Certificates of authorities to trust, beside the system's.
+    #[arg(long, value_name = "FILE", requires = "source")]
+    ca: Option<PathBuf>,
+}
+
 pub(super) fn run(arguments: Arguments) -> ExitCode {
+    match &arguments.source {
+        None => run_tree(arguments),
+        Some(source) => match wish(source, &arguments) {
+            Ok(wish) => run_copy(&arguments, &wish),
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(1)
+            }
+        },
+    }
+}
+
+/// What to ask of the registry.
+enum Wish {
+    Registry(ImportRegistry),
+    Files(ImportFiles),
+}
+
+fn wish(source: &str, arguments: &Arguments) -> Result<Wish, String> {
+    let What {
+        target,
+        prefix,
+        only,
+        except,
+        dry_run,
+        jobs,
+    } = &arguments.what;
+    let target = target.as_deref().map(image).transpose()?;
+    let mut import = Import {
+        prefix: prefix.clone(),
+        only: only.clone(),
+        except: except.clone(),
+        dry_run: *dry_run,
+        jobs: *jobs,
+        ..Import::default()
+    };
+    if let Some(address) = source.strip_prefix("docker://") {
+        let (host, name) = address.split_once('/').unwrap_or((address, ""));
+        if !name.is_empty() {
+            let (name, reference) = match name.split_once('@') {
+                Some((name, digest)) => (name, Some(digest)),
+                None => match name.rsplit_once(':') {
+                    Some((name, tag)) => (name, Some(tag)),
+                    None => (name, None),
+                },
+            };
+            let repository = name.trim_end_matches('/').parse();
+            import.repository = Some(repository.map_err(|error| format!("{name}: {error}"))?);
+            import.reference = reference.map(str::to_owned);
+        }
+        if let Some((repository, tag)) = target {
+            if import.repository.is_none() {
+                return Err("--as names one repository; --prefix is for several".to_owned());
+            }
+            if tag.is_some() {
+                return Err("tags keep their names; --as takes a repository".to_owned());
+            }
+            import.target = Some(repository);
+        }
+        let from = connection(host, &arguments.connection)?;
+        return Ok(Wish::Registry(ImportRegistry { from, import }));
+    }
+    let path = ["oci:", "dir:", "oci-archive:", "docker-archive:"]
+        .iter()
+        .find_map(|kind| source.strip_prefix(kind))
+        .unwrap_or(source);
+    // Whoever does the work may be in another directory.
+    let path = std::path::absolute(path).map_err(|error| format!("{path}: {error}"))?;
+    let (repository, tag) = target.map_or((None, None), |(name, tag)| (Some(name), tag));
+    Ok(Wish::Files(ImportFiles {
+        path,
+        repository,
+        tag,
+        import,
+    }))
+}
+
+/// `NAME` or `NAME:TAG`.
+fn image(text: &str) -> Result<(RepositoryName, Option<Tag>), String> {
+    let (name, tag) = match text.rsplit_once(':') {
+        Some((name, tag)) => (name, Some(tag)),
+        None => (text, None),
+    };
+    let name = name.parse().map_err(|error| format!("{name}: {error}"))?;
+    let tag = tag
+        .map(|tag| tag.parse().map_err(|error| format!("{tag}: {error}")))
+        .transpose()?;
+    Ok((name, tag))
+}
+
+fn connection(host: &str, arguments: &ConnectionArguments) -> Result<Connection, String> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let credentials = match &arguments.user {
+        Some(user) => {
+            let password = match &arguments.password_file {
+                Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())
+                    .map_err(|error| format!("standard input: {error}"))?,
+                Some(path) => read(path)?,
+                None => rpassword::prompt_password(format!("Password of {user} at {host}: "))
+                    .map_err(|error| format!("the password: {error}"))?,
+            };
+            Some(Credentials {
+                user: user.clone(),
+                password: password.trim_end_matches(['\r', '\n']).to_owned(),
+                identity_token: None,
+            })
+        }
+        None => {
+            let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+            let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+            match directory.or_else(home) {
+                Some(directory) => Credentials::from_docker(&directory.join("config.json"), host)?,
+                None => None,
+            }
+        }
+    };
+    Ok(Connection {
+        host: host.to_owned(),
+        plain_http: arguments.plain_http,
+        insecure: arguments.insecure,
+        authorities: arguments.ca.as_ref().map(read).transpose()?,
+        credentials,
+    })
+}
+
+fn run_copy(arguments: &Arguments, wish: &Wish) -> ExitCode {
+    control::run(arguments.config.clone(), async |control: &Control| {
+        let mut progress = Progress::new();
+        let mut done = None;
+        let json = arguments.json;
+        let event = |event: Event| {
+            if json {
+                let text = serde_json::to_string(&event).unwrap_or_default();
+                super::say(&format!("{text}\n"));
+            } else if event.what != Happened::Done {
+                let Event {
+                    repository,
+                    reference,
+                    detail,
+                    ..
+                } = &event;
+                let separator = match reference.as_str() {
+                    "" => "",
+                    digest if digest.contains(':') => "@",
+                    _ => ":",
+                };
+                let what = match event.what {
+                    Happened::Copied => "copied",
+                    Happened::Present => "present",
+                    Happened::WouldCopy => "would copy",
+                    Happened::Failed => "failed",
+                    Happened::Done => "done",
+                };
+                progress.clear();
+                let why = if detail.is_empty() { "" } else { ": " };
+                super::say(&format!(
+                    "{what} {repository}{separator}{reference}{why}{detail}\n"
+                ));
+            }
+            progress.show(&sums(&event.totals));
+            if event.what == Happened::Done {
+                done = Some(event.totals);
+            }
+        };
+        let followed = match wish {
+            Wish::Registry(wish) => {
+                control
+                    .follow(Method::POST, "/import/registry", wish, event)
+                    .await
+            }
+            Wish::Files(wish) => {
+                control
+                    .follow(Method::POST, "/import/files", wish, event)
+                    .await
+            }
+        };
+        progress.end();
+        followed?;
+        let failed = done.is_none_or(|totals| totals.failed > 0);
+        Ok(ExitCode::from(u8::from(failed)))
+    })
+}
+
+fn sums(totals: &Totals) -> String {
+    format!(
+        "{} repositories: {} tags copied, {} present, {} failed; {} manifests, {} blobs, {}",
+        totals.repositories,
+        totals.tags,
+        totals.present,
+        totals.failed,
+        totals.manifests,
+        totals.blobs,
+        bytes(totals.bytes)
+    )
+}
+
+fn run_tree(arguments: Arguments) -> ExitCode {
     control::run(arguments.config.clone(), async |control: &Control| {
         if !arguments.status {
             let wish = ImportTree {
@@ -199,6 +454,14 @@ impl Progress {
             eprintln!("{line}");
             self.written = Some(Instant::now());
             self.last.clear();
+        }
+    }
+
+    /// Makes room for a line on stdout.
+    fn clear(&mut self) {
+        if self.terminal && self.written.is_some() {
+            eprint!("\r\x1b[K");
+            let _ = std::io::stderr().flush();
         }
     }
 

@@ -37,7 +37,7 @@ use read_only::ReadOnly;
 
 use adoption::Adoption;
 
-pub(crate) use adoption::is_another_registrys;
+pub(crate) use adoption::{ManifestKind, is_another_registrys, manifest_kind};
 pub(crate) use collect::Round;
 
 pub(crate) use error::Error;

@@ -1,19 +1,23 @@
-//! `/api/v1/import`: taking over the tree of another registry that the storage holds.
+//! `/api/v1/import`: taking over the tree of another registry that the storage holds, and images from elsewhere.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_metadata::{AdoptionWalk, Problem, Severity, Stage};
+use holdfast_model::{RepositoryName, Tag};
 use http::Response;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
-use super::lines::{self, Gone};
+use super::lines::{self, Gone, Lines};
 use super::time;
 use crate::app::App;
 use crate::clock;
 use crate::error_chain::chain;
 use crate::http::body::Body;
 use crate::http::error::Error;
+use crate::import::{Archive, Connection, Copying, Import, NamedImage, RegistrySource, Source};
 use crate::operations;
 
 /// How often a line says how far the work is.
@@ -192,4 +196,94 @@ pub(super) fn problems(app: &Arc<App>) -> Response<Body> {
             }
         }
     })
+}
+
+/// What is to be imported from another registry.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ImportRegistry {
+    /// How to reach it.
+    pub(crate) from: Connection,
+    /// What of it.
+    pub(crate) import: Import,
+}
+
+/// What is to be imported from files that the server can read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImportFiles {
+    /// A directory with an image layout, or an archive; an absolute path.
+    pub(crate) path: PathBuf,
+    /// What the images are to be called, whatever the files say.
+    #[serde(default)]
+    pub(crate) repository: Option<RepositoryName>,
+    /// Their tag.
+    #[serde(default)]
+    pub(crate) tag: Option<Tag>,
+    /// What of it.
+    #[serde(default)]
+    pub(crate) import: Import,
+}
+
+/// `POST /import/registry`: a line for each tag.
+pub(super) fn registry(app: &Arc<App>, wish: ImportRegistry) -> Response<Body> {
+    tracing::info!(
+        host = wish.from.host,
+        dry_run = wish.import.dry_run,
+        "importing from a registry"
+    );
+    let app = Arc::clone(app);
+    lines::answer(|lines| async move {
+        let source = Arc::new(RegistrySource::new(&wish.from)?);
+        copied(&app, source, wish.import, lines).await
+    })
+}
+
+/// `POST /import/files`: a line for each tag.
+pub(super) fn files(app: &Arc<App>, wish: ImportFiles) -> Response<Body> {
+    tracing::info!(path = %wish.path.display(), dry_run = wish.import.dry_run, "importing from files");
+    let app = Arc::clone(app);
+    lines::answer(|lines| async move {
+        if !wish.path.is_absolute() {
+            return Err("the path is not absolute".to_owned());
+        }
+        let tag = wish.tag;
+        let wanted = wish
+            .repository
+            .map(|repository| NamedImage { repository, tag });
+        let source = Arc::new(Archive::open(wish.path, wanted).await?);
+        copied(&app, source, wish.import, lines).await
+    })
+}
+
+/// Imports, and passes on what happens.
+async fn copied(
+    app: &Arc<App>,
+    source: Arc<dyn Source>,
+    import: Import,
+    lines: Lines,
+) -> Result<(), String> {
+    /// Events that may wait for the lines.
+    const WAITING_MAX: usize = 64;
+    let (events, mut happened) = mpsc::channel(WAITING_MAX);
+    let copying = Copying::new(app.operations.clone(), source, import, events)?;
+    // What was begun is brought to its end, as a push is, though nobody follows.
+    let work = app.writes.spawn(async move { copying.run().await });
+    while let Some(event) = happened.recv().await {
+        if let Err(Gone) = lines.send(&event).await {
+            break;
+        }
+    }
+    drop(happened);
+    let totals = work.await.map_err(|panicked| panicked.to_string())??;
+    tracing::info!(
+        repositories = totals.repositories,
+        tags = totals.tags,
+        present = totals.present,
+        manifests = totals.manifests,
+        blobs = totals.blobs,
+        bytes = totals.bytes,
+        failed = totals.failed,
+        "an import is done"
+    );
+    Ok(())
 }

@@ -38,7 +38,7 @@ use crate::app::App;
 pub(crate) use check::Check;
 pub(crate) use export::ExportLinks;
 pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
-pub(crate) use import::{ImportProblem, ImportStatus, ImportTree};
+pub(crate) use import::{ImportFiles, ImportProblem, ImportRegistry, ImportStatus, ImportTree};
 pub(crate) use lines::Failed;
 pub(crate) use maintenance::{Maintenance, SetReadOnly};
 pub(crate) use manifests::{RestoreManifest, Trash};

@@ -16,6 +16,8 @@
 //! /api/v1/import/problems   GET     what was found broken in it, as lines
 //! /api/v1/import/tree       POST    sees it to its end, as lines
 //! /api/v1/export/links      POST    writes Distribution's links, as lines
+//! /api/v1/import/registry   POST    imports from another registry, as lines
+//! /api/v1/import/files      POST    imports from an image layout or archive, as lines
 //! /api/v1/uploads           GET     open upload sessions, as lines
 //! /api/v1/uploads/cancel    POST    drops one
 //! ```
@@ -33,7 +35,7 @@ use serde::de::DeserializeOwned;
 use super::check::Check;
 use super::export::ExportLinks;
 use super::gc::{self, RunGc};
-use super::import::ImportTree;
+use super::import::{ImportFiles, ImportRegistry, ImportTree};
 use super::maintenance::SetReadOnly;
 use super::manifests::{RestoreManifest, TrashPage};
 use super::tags::{HistoryPage, RestoreTag};
@@ -79,6 +81,10 @@ pub(super) enum Action {
     ImportTree(ImportTree),
     /// `POST /export/links`
     ExportLinks(ExportLinks),
+    /// `POST /import/registry`
+    ImportRegistry(Box<ImportRegistry>),
+    /// `POST /import/files`
+    ImportFiles(Box<ImportFiles>),
     /// `GET /uploads`
     ListUploads,
     /// `POST /uploads/cancel`
@@ -125,6 +131,10 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/import/tree" => Err(error::method_not_allowed("POST")),
         "/export/links" if post => request.json().map(Action::ExportLinks),
         "/export/links" => Err(error::method_not_allowed("POST")),
+        "/import/registry" if post => request.json().map(Action::ImportRegistry),
+        "/import/registry" => Err(error::method_not_allowed("POST")),
+        "/import/files" if post => request.json().map(Action::ImportFiles),
+        "/import/files" => Err(error::method_not_allowed("POST")),
         "/uploads" if get => Ok(Action::ListUploads),
         "/uploads" => Err(error::method_not_allowed("GET")),
         "/uploads/cancel" if post => request.json().map(Action::CancelUpload),
@@ -152,6 +162,8 @@ impl Action {
             Action::ImportProblems => Ok(import::problems(app)),
             Action::ImportTree(wish) => Ok(import::walk(app, wish)),
             Action::ExportLinks(wish) => Ok(export::links(app, wish)),
+            Action::ImportRegistry(wish) => Ok(import::registry(app, *wish)),
+            Action::ImportFiles(wish) => Ok(import::files(app, *wish)),
             Action::ListUploads => Ok(uploads::list(app)),
             Action::CancelUpload(wish) => json(&uploads::cancel(app, wish).await?),
         }

@@ -163,7 +163,7 @@ pub(super) fn read_link(content: &[u8]) -> Option<Digest> {
 
 /// What bytes in the place of a manifest are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ManifestKind {
+pub(crate) enum ManifestKind {
     /// A manifest that says it is of this type, or that is of it by its content.
     Typed(MediaType),
     /// Docker's schema 1.
@@ -174,7 +174,7 @@ pub(super) enum ManifestKind {
 
 /// The type of a manifest, which the tree does not tell: what the manifest says; without that, an index if
 /// it names manifests.
-pub(super) fn manifest_kind(content: &[u8]) -> ManifestKind {
+pub(crate) fn manifest_kind(content: &[u8]) -> ManifestKind {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Outline {

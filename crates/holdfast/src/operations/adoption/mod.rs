@@ -27,6 +27,8 @@ mod names;
 mod tests;
 mod walk;
 
+pub(crate) use layout::{ManifestKind, manifest_kind};
+
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
