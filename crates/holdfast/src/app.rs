@@ -147,7 +147,7 @@ impl App {
             .await
             .map_err(|error| attempt("cannot read whether the registry is read-only", &error))?;
         let swept = operations
-            .sweep_staged_uploads()
+            .recover_uploads()
             .await
             .map_err(|error| attempt("cannot recover uploads", &error))?;
         if swept > 0 {

@@ -17,7 +17,7 @@ fn snapshot(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             found.extend(snapshot(&path));
             found.insert(path, Vec::new());
-        } else {
+        } else if path.is_file() {
             let content = fs::read(&path).expect("reading a file");
             found.insert(path, content);
         }

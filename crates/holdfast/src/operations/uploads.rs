@@ -262,21 +262,24 @@ impl Operations {
         }
     }
 
-    /// Takes back commits that a crash kept from being recorded: the bytes are their session's again.
-    async fn take_back_commits(&self) -> Result<()> {
-        for (id, key) in self.store.unsettled_commits().await? {
-            let recorded = match key.digest() {
-                Some(digest) => {
-                    let object = [(digest, key.as_str())];
-                    self.metadata.objects_known(&object).await?.contains(&true)
-                }
-                // Nothing but digests is committed.
-                None => true,
-            };
-            if !recorded {
+    /// Brings staged bytes and sessions together again after a crash: takes back commits that were not
+    /// recorded, and drops staging bytes whose session is not in the database. How many of the latter.
+    ///
+    /// To be called before the first request only.
+    pub(crate) async fn recover_uploads(&self) -> Result<u64> {
+        let unsettled = self.store.unsettled_commits().await?;
+        let staged = self.store.staged_uploads().await?;
+        if unsettled.is_empty() && staged.is_empty() {
+            return Ok(0);
+        }
+        let sessions = self.open_sessions().await?;
+        for (id, key) in unsettled {
+            // A session ends in the transaction that records its commit. Without session or record this may be
+            // another database than the one that knew of the bytes, and they are nobody's to delete.
+            if sessions.contains(&id) && !self.is_recorded(&key).await? {
                 match self.store.uncommit_upload(id, &key).await {
                     Ok(()) => {
-                        tracing::info!(upload = %id, %key, "took back a commit that was not recorded")
+                        tracing::info!(upload = %id, %key, "took back a commit that was not recorded");
                     }
                     Err(StorageError::NotFound(_)) => {}
                     Err(error) => return Err(error.into()),
@@ -284,35 +287,36 @@ impl Operations {
             }
             self.store.settle_commit(id, &key);
         }
-        Ok(())
-    }
-
-    /// Drops staging bytes whose session is not in the database: what a crash between the two leaves.
-    ///
-    /// To be called before the first request only.
-    pub(crate) async fn sweep_staged_uploads(&self) -> Result<u64> {
-        /// Sessions read at a time.
-        const PAGE: usize = 1000;
-        self.take_back_commits().await?;
-        let staged = self.store.staged_uploads().await?;
-        let mut known = HashSet::new();
-        let mut after = None;
-        while !staged.is_empty() {
-            let page = self.metadata.uploads_after(after, PAGE).await?;
-            after = page.last().map(|upload| upload.id);
-            known.extend(page.into_iter().map(|upload| upload.id));
-            if after.is_none() {
-                break;
-            }
-        }
         let mut swept = 0;
         for id in staged {
-            if !known.contains(&id) {
+            if !sessions.contains(&id) {
                 self.store.abort_upload(id).await?;
                 swept += 1;
             }
         }
         Ok(swept)
+    }
+
+    /// The ids of all open sessions.
+    async fn open_sessions(&self) -> Result<HashSet<UploadId>> {
+        let (mut sessions, mut after) = (HashSet::new(), None);
+        loop {
+            let page = self.open_uploads(after).await?;
+            let Some(last) = page.last() else {
+                return Ok(sessions);
+            };
+            after = Some(last.id);
+            sessions.extend(page.iter().map(|upload| upload.id));
+        }
+    }
+
+    /// Whether a record names the object. Nothing but digests is committed.
+    async fn is_recorded(&self, key: &StorageKey) -> Result<bool> {
+        let Some(digest) = key.digest() else {
+            return Ok(true);
+        };
+        let object = [(digest, key.as_str())];
+        Ok(self.metadata.objects_known(&object).await?.contains(&true))
     }
 
     /// Exclusive use of a session, and its state.
