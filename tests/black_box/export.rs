@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use holdfast_tests::http::Client;
-use holdfast_tests::{Blob, Image, Index, Output, Registry, random_bytes, sha512_digest};
+use holdfast_tests::{
+    Blob, DockerEngine, Image, Index, Output, Registry, Workbench, random_bytes, sha512_digest,
+};
 use serde_json::Value;
 
 use crate::storm::{Storm, assert_served};
@@ -266,4 +268,140 @@ fn an_export_beside_pushes_is_whole_as_of_its_begin() {
     let all = storm.stop();
     registry.hand_over("docker-registry");
     assert_served(&registry.http(), &before, &all);
+}
+
+/// What `docker load` and others read back from a file.
+#[test]
+fn images_become_files_that_clients_read() {
+    let registry = Registry::start();
+    let http = registry.http();
+    let (image, other) = (Image::new(6300, &[30_000, 10]), Image::new(6301, &[500]));
+    http.push_image("team/app", "v1", &image);
+    http.push_image("team/app", "also", &image);
+    http.push_image("base", "latest", &other);
+    let index = Index::new(6302, 2000);
+    for image in &index.images {
+        http.push_image("multi", &image.manifest.digest, image);
+    }
+    http.push_manifest("multi", "all", &index.manifest);
+    let bench = Workbench::new();
+
+    let archive = bench.path("images.tar");
+    let file = archive.to_str().expect("a path of text");
+    export(
+        &registry,
+        &["team/app:v1", "team/app:also", "base", "-o", file],
+    );
+    for (name, image) in [
+        ("team/app:v1", &image),
+        ("team/app:also", &image),
+        ("base:latest", &other),
+    ] {
+        let config = bench
+            .tool("skopeo")
+            .args(["inspect", "--config", "--raw"])
+            .arg(format!("docker-archive:{file}:{name}"))
+            .run();
+        assert_eq!(config.text().as_bytes(), image.config.bytes, "{name}");
+    }
+    let multi = bench.path("multi.tar");
+    let multi = multi.to_str().expect("a path of text");
+    let arm = ["multi:all", "--platform", "linux/arm64", "-o", multi];
+    export(&registry, &arm);
+    let config = bench
+        .tool("skopeo")
+        .args(["inspect", "--config", "--raw"])
+        .arg(format!("docker-archive:{multi}:multi:all"))
+        .run();
+    assert!(config.text().contains("arm64"), "{}", config.text());
+
+    let layout = bench.path("layout");
+    let directory = format!("{}/", layout.display());
+    let packed = bench.path("layout.tar");
+    let (packed, image_digest) = (
+        packed.to_str().expect("a path of text"),
+        &image.manifest.digest,
+    );
+    export(
+        &registry,
+        &[
+            "team/app:v1",
+            "multi:all",
+            "--format",
+            "oci",
+            "-o",
+            &directory,
+        ],
+    );
+    export(&registry, &["multi:all", "--format", "oci", "-o", packed]);
+    let raw = |source: String| {
+        let command = bench.tool("skopeo").args(["inspect", "--raw"]);
+        command.arg(source).run().text().as_bytes().to_vec()
+    };
+    assert_eq!(
+        raw(format!("oci:{}:v1", layout.display())),
+        image.manifest.bytes
+    );
+    assert_eq!(
+        raw(format!("oci:{}:all", layout.display())),
+        index.manifest.bytes
+    );
+    assert_eq!(
+        raw(format!("oci-archive:{packed}:all")),
+        index.manifest.bytes
+    );
+    // Every blob of it, copied on by another client.
+    let copy = format!("{}@{image_digest}", layout.display());
+    bench
+        .tool("oras")
+        .args(["cp", "--from-oci-layout", "--to-oci-layout"])
+        .arg(copy)
+        .arg(format!("{}:v1", bench.path("copy").display()))
+        .run();
+
+    let digest = format!("team/app@{image_digest}");
+    export(&registry, &[&digest, "--format", "oci", "-o", packed]);
+    for (arguments, why) in [
+        (&["nowhere:v1", "-o", file][..], "nowhere"),
+        (&["team/app:v9", "-o", file], "v9"),
+        (
+            &["multi:all", "--platform", "plan9/386", "-o", file],
+            "plan9/386",
+        ),
+        (&["team/app:v1", "-o", &directory], "only the format oci"),
+    ] {
+        let refused = registry
+            .manage(&[&["export"], arguments].concat())
+            .refused();
+        refused.mentions(why);
+    }
+    // A blob that is damaged is told before a byte is written.
+    fs::remove_file(data_file(&registry, &image.layers[0].digest)).expect("removing content");
+    let whole = fs::read(&archive).expect("reading the archive");
+    let refused = registry
+        .manage(&["export", "team/app:v1", "-o", file])
+        .refused();
+    refused.mentions(&image.layers[0].digest);
+    assert!(fs::read(&archive).expect("reading the archive") == whole);
+    let left: Vec<_> = fs::read_dir(bench.root()).expect("listing").collect();
+    assert!(
+        !left.iter().flatten().any(|entry| entry
+            .path()
+            .display()
+            .to_string()
+            .contains("unfinished"))
+    );
+}
+
+#[test]
+fn docker_loads_what_was_exported() {
+    let registry = Registry::start();
+    let engine = DockerEngine::start();
+    let image = Image::new(6400, &[30_000, 10]);
+    registry.http().push_image("team/app", "v1", &image);
+    let archive = registry.home().join("image.tar");
+    let file = archive.to_str().expect("a path of text");
+    export(&registry, &["team/app:v1", "-o", file]);
+    engine.docker().args(["load", "-i", file]).run();
+    assert_eq!(engine.image_id("team/app:v1"), image.config.digest);
 }

@@ -174,6 +174,20 @@ impl Control {
         }
     }
 
+    /// Asks for bytes, and hands over each part as it comes.
+    pub(super) async fn download(
+        &self,
+        target: &str,
+        body: &impl Serialize,
+        mut take: impl FnMut(Bytes) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut answer = self.send(Method::POST, target, body).await?;
+        while let Some(part) = answer.next().await? {
+            take(part)?;
+        }
+        Ok(())
+    }
+
     async fn send(
         &self,
         method: Method,

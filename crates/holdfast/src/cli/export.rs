@@ -1,17 +1,33 @@
 //! `holdfast export`: Distribution's links in place, or images as a file.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use holdfast_model::RepositoryName;
 use http::Method;
 
+use super::archive_file::{Sink, Target};
 use super::{ConfigOption, control, say};
-use crate::http::api::ExportLinks;
-use crate::operations::Exported;
+use crate::http::api::{ExportImages, ExportLinks, default_platform};
+use crate::operations::{ArchiveFormat, Exported};
 
-/// Write the link files by which registry:2 finds its content, so that it serves the same directory.
+/// Write images to a file; without images, the link files by which registry:2 finds its content, so that it serves
+/// the same directory.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
+    /// Images to write to a file: REPOSITORY:TAG or REPOSITORY@DIGEST.
+    #[arg(value_name = "IMAGE", requires = "output", conflicts_with_all = ["repositories", "dry_run"])]
+    images: Vec<String>,
+    /// The file; - is the standard output. With --format oci, a name that ends in / is a directory to make.
+    #[arg(short, long, value_name = "FILE", requires = "images")]
+    output: Option<PathBuf>,
+    /// docker-archive, which docker load takes, or oci, an OCI layout.
+    #[arg(long, default_value = "docker-archive", value_parser = format)]
+    format: ArchiveFormat,
+    /// What a docker-archive takes of an image for many platforms.
+    #[arg(long, default_value_t = default_platform())]
+    platform: String,
     /// Only this repository; can be repeated.
     #[arg(long = "repository", value_name = "NAME")]
     repositories: Vec<RepositoryName>,
@@ -22,7 +38,49 @@ pub(super) struct Arguments {
     config: ConfigOption,
 }
 
+fn format(text: &str) -> Result<ArchiveFormat, String> {
+    match text {
+        "docker-archive" => Ok(ArchiveFormat::DockerArchive),
+        "oci" => Ok(ArchiveFormat::Oci),
+        _ => Err("it is docker-archive or oci".to_owned()),
+    }
+}
+
 pub(super) fn run(arguments: Arguments) -> ExitCode {
+    match arguments.output {
+        None => links(arguments),
+        Some(output) => images(
+            arguments.config,
+            output,
+            ExportImages {
+                images: arguments.images,
+                format: arguments.format,
+                platform: arguments.platform,
+            },
+        ),
+    }
+}
+
+fn images(config: ConfigOption, output: PathBuf, wish: ExportImages) -> ExitCode {
+    control::run(config.config, async move |control| {
+        let target = Target::open(&output, wish.format).map_err(|error| cannot(&output, &error))?;
+        let mut sink = Sink::new(target);
+        let received = control
+            .download("/export/images", &wish, |part| {
+                sink.write(&part).map_err(|error| cannot(&output, &error))
+            })
+            .await;
+        let finished =
+            received.and_then(|()| sink.finish().map_err(|error| cannot(&output, &error)));
+        finished.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+fn cannot(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
+fn links(arguments: Arguments) -> ExitCode {
     let wish = ExportLinks {
         repositories: arguments.repositories,
         dry_run: arguments.dry_run,

@@ -4,6 +4,7 @@
 //! for it go on working; called `htpasswd`, it is that. Under its own name a mistake on the command line ends
 //! with exit code 2, where `registry` swallows it.
 
+mod archive_file;
 mod check;
 mod config;
 mod control;
@@ -87,7 +88,7 @@ enum Command {
     },
     #[command(visible_alias = "verify")]
     Check(check::Arguments),
-    /// Write the link files by which registry:2 finds its content, so that it serves the same directory.
+    /// Write images to a file, or the link files by which registry:2 serves the same directory.
     Export(export::Arguments),
     /// Look at a configuration without starting.
     Config {

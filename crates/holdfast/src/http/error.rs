@@ -332,6 +332,7 @@ impl From<operations::Error> for Error {
                 Error::new(S::REQUEST_TIMEOUT, Code::BlobUploadInvalid, json!(text))
             }
             E::StillAdopting => Error::new(S::CONFLICT, Code::Unavailable, json!(text)),
+            E::NotExportable(_) => request_invalid(&text),
             E::NameTooLong(_) | E::File(_) => inside(),
             E::CollectionHeld(_) => Error::new(S::CONFLICT, Code::Unavailable, json!(text)),
             E::Adopting(_) => unavailable(text).header(RETRY_AFTER, "5"),

@@ -151,6 +151,9 @@ pub(crate) enum Error {
     /// The storage of another registry is still being adopted.
     #[error("the storage of another registry is being adopted; export when that is done")]
     StillAdopting,
+    /// An archive that cannot be made of what was asked for.
+    #[error("{0}")]
+    NotExportable(String),
     /// A repository whose name leaves no room for the names of its files.
     #[error("the name of repository {0} is too long for the layout of links")]
     NameTooLong(RepositoryName),

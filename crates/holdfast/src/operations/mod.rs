@@ -41,7 +41,7 @@ pub(crate) use adoption::{ManifestKind, is_another_registrys, manifest_kind};
 pub(crate) use collect::Round;
 
 pub(crate) use error::Error;
-pub(crate) use export::{Exported, LinksWish};
+pub(crate) use export::{ArchiveFormat, Exported, ImageName, LinksWish};
 pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
 pub(crate) use read_only::Maintenance;

@@ -23,9 +23,14 @@ pub(crate) struct View {
 }
 
 impl Operations {
+    /// Keeps the collector from deleting bytes.
+    pub(super) async fn deletions_held(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.collector.deleting).lock_owned().await
+    }
+
     /// Makes a view of what is acknowledged now.
     pub(crate) async fn view(&self) -> Result<View> {
-        let held = Arc::clone(&self.collector.deleting).lock_owned().await;
+        let held = self.deletions_held().await;
         let Some(pinned) = self.metadata.pin()? else {
             return Ok(View {
                 metadata: self.metadata.clone(),

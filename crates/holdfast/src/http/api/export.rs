@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use holdfast_model::RepositoryName;
 use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::lines;
+use super::{lines, parsed};
 use crate::app::App;
 use crate::error_chain::chain;
 use crate::http::body::Body;
-use crate::operations::LinksWish;
+use crate::http::error::{self, Error};
+use crate::operations::{ArchiveFormat, ImageName, LinksWish};
 
 /// Repositories that may be done before the client hears of them.
 const WAITING_MAX: usize = 64;
@@ -44,5 +46,60 @@ pub(super) fn links(app: &Arc<App>, wish: ExportLinks) -> Response<Body> {
         };
         let (exported, ()) = tokio::join!(operations.export_links(&wish, sender), forward);
         exported.map_err(|error| chain(&error))
+    })
+}
+
+/// Which images to put into an archive.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportImages {
+    /// Their names: `repository:tag` or `repository@digest`.
+    pub(crate) images: Vec<String>,
+    /// How the archive is laid out.
+    #[serde(default)]
+    pub(crate) format: ArchiveFormat,
+    /// What a docker-archive takes of an index.
+    #[serde(default = "default_platform")]
+    pub(crate) platform: String,
+}
+
+/// The platform that is meant when none is named.
+pub(crate) fn default_platform() -> String {
+    "linux/amd64".to_owned()
+}
+
+/// `POST /export/images`: a tar.
+pub(super) async fn images(app: &Arc<App>, wish: ExportImages) -> Result<Response<Body>, Error> {
+    /// Chunks that may wait for the client.
+    const CHUNKS_WAITING: usize = 4;
+    let names = wish.images.iter().map(|name| image_name(name));
+    let names: Vec<_> = names.collect::<Result<_, Error>>()?;
+    if names.is_empty() {
+        return Err(error::request_invalid("images: name at least one"));
+    }
+    let operations = app.operations.clone();
+    let archive = operations
+        .archive(&names, wish.format, &wish.platform)
+        .await?;
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+    tokio::spawn(async move {
+        if let Err(error) = operations.write_archive(archive, &sender).await {
+            tracing::error!(error = chain(&error), "an archive of images broke off");
+        }
+    });
+    let mut response = Response::new(Body::lines(receiver));
+    let tar = HeaderValue::from_static("application/x-tar");
+    response.headers_mut().insert(CONTENT_TYPE, tar);
+    Ok(response)
+}
+
+fn image_name(text: &str) -> Result<ImageName, Error> {
+    let (repository, reference) = match text.split_once('@') {
+        Some(parts) => parts,
+        None => text.split_once(':').unwrap_or((text, "latest")),
+    };
+    Ok(ImageName {
+        repository: parsed("image", repository)?,
+        reference: parsed("image", reference)?,
     })
 }

@@ -36,7 +36,7 @@ use super::error::{self, Error};
 use crate::app::App;
 
 pub(crate) use check::Check;
-pub(crate) use export::ExportLinks;
+pub(crate) use export::{ExportImages, ExportLinks, default_platform};
 pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
 pub(crate) use import::{ImportFiles, ImportProblem, ImportRegistry, ImportStatus, ImportTree};
 pub(crate) use lines::Failed;

@@ -15,6 +15,7 @@
 //! /api/v1/import            GET     how far the import of another registry's tree is
 //! /api/v1/import/problems   GET     what was found broken in it, as lines
 //! /api/v1/import/tree       POST    sees it to its end, as lines
+//! /api/v1/export/images     POST    images as a tar
 //! /api/v1/export/links      POST    writes Distribution's links, as lines
 //! /api/v1/import/registry   POST    imports from another registry, as lines
 //! /api/v1/import/files      POST    imports from an image layout or archive, as lines
@@ -33,7 +34,7 @@ use http::{Method, Response};
 use serde::de::DeserializeOwned;
 
 use super::check::Check;
-use super::export::ExportLinks;
+use super::export::{ExportImages, ExportLinks};
 use super::gc::{self, RunGc};
 use super::import::{ImportFiles, ImportRegistry, ImportTree};
 use super::maintenance::SetReadOnly;
@@ -79,6 +80,8 @@ pub(super) enum Action {
     ImportProblems,
     /// `POST /import/tree`
     ImportTree(ImportTree),
+    /// `POST /export/images`
+    ExportImages(ExportImages),
     /// `POST /export/links`
     ExportLinks(ExportLinks),
     /// `POST /import/registry`
@@ -129,6 +132,8 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/import/problems" => Err(error::method_not_allowed("GET")),
         "/import/tree" if post => request.json().map(Action::ImportTree),
         "/import/tree" => Err(error::method_not_allowed("POST")),
+        "/export/images" if post => request.json().map(Action::ExportImages),
+        "/export/images" => Err(error::method_not_allowed("POST")),
         "/export/links" if post => request.json().map(Action::ExportLinks),
         "/export/links" => Err(error::method_not_allowed("POST")),
         "/import/registry" if post => request.json().map(Action::ImportRegistry),
@@ -161,6 +166,7 @@ impl Action {
             Action::ImportStatus => json(&import::status(app).await?),
             Action::ImportProblems => Ok(import::problems(app)),
             Action::ImportTree(wish) => Ok(import::walk(app, wish)),
+            Action::ExportImages(wish) => export::images(app, wish).await,
             Action::ExportLinks(wish) => Ok(export::links(app, wish)),
             Action::ImportRegistry(wish) => Ok(import::registry(app, *wish)),
             Action::ImportFiles(wish) => Ok(import::files(app, *wish)),
