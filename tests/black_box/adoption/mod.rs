@@ -2,6 +2,7 @@
 
 mod damage;
 mod in_place;
+mod odd;
 mod scale;
 
 use std::path::PathBuf;

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use holdfast_model::UploadId;
+use rustix::fs::OFlags;
 
 use super::directories;
 use super::lease::Lease;
@@ -77,7 +79,12 @@ pub(super) fn uncommit(
 /// Opens an object, and measures it.
 pub(super) fn open(shared: &Shared, key: &StorageKey) -> Result<(File, u64)> {
     let path = shared.paths.object(key);
-    match File::open(&path) {
+    // Another registry's tree may hold anything: opening a pipe would wait for who writes to it.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(&path);
+    match opened {
         Ok(file) => {
             let size = file_size(&path, file.metadata())?;
             Ok((file, size))
