@@ -1,11 +1,12 @@
 //! Trees that nobody meant to be so: whatever is in them, the walk comes to its end.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use holdfast_tests::{Command, Image, Registry};
 
-use super::{adopted, assert_pulls, data_file, hex, tree};
+use super::{adopted, assert_pulls, catalog, data_file, hex, tree};
 
 fn directory(path: &Path) {
     fs::create_dir_all(path).expect("making directories");
@@ -14,6 +15,27 @@ fn directory(path: &Path) {
 fn pipe(path: &Path) {
     directory(path.parent().expect("a parent"));
     Command::new("mkfifo").arg(path).run();
+}
+
+#[test]
+fn links_that_lead_in_circles_end() {
+    let mut registry = Registry::builder().program("docker-registry").start();
+    let good = Image::new(310, &[10_000]);
+    registry.http().push_image("good", "v1", &good);
+    registry.http().push_image("circles/app", "v1", &good);
+    registry.kill();
+    for name in ["one", "two"] {
+        let place = tree(&registry, &format!("repositories/circles/{name}"));
+        symlink("..", place).expect("making a link");
+    }
+    symlink("self", tree(&registry, "repositories/self")).expect("making a link");
+    registry.take_over();
+    adopted(&registry);
+    assert_eq!(
+        catalog(&registry),
+        serde_json::json!(["circles/app", "good"])
+    );
+    assert_pulls(&registry, "circles/app", "v1", &good);
 }
 
 #[test]

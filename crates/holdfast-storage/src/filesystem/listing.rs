@@ -4,12 +4,13 @@
 //! not depend on how much there is. Each batch is one job on a blocking thread: a caller who takes his
 //! time holds none.
 //!
-//! Linked directories are entered, as operators put parts of a tree elsewhere; one that leads back to a
-//! directory it is in is named as unreadable.
+//! Linked directories count, as operators put parts of a tree elsewhere; one that leads back to a directory
+//! it is in is named as unreadable.
 
 use std::fs::{self, DirEntry, FileType, ReadDir};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -98,7 +99,7 @@ impl Walk {
             };
             match level.entries.next() {
                 None => drop(self.levels.pop()),
-                Some(Ok(entry)) => batch.extend(self.look_at(shared, &entry)),
+                Some(Ok(entry)) => batch.extend(self.look_at(&entry)),
                 Some(Err(error)) => {
                     let path = shared.paths.object(&level.key);
                     batch.push(unreadable(&path, "list", error));
@@ -110,7 +111,7 @@ impl Walk {
     }
 
     /// What to say of one entry; a directory may become a level instead.
-    fn look_at(&mut self, shared: &Shared, entry: &DirEntry) -> Option<Listed> {
+    fn look_at(&mut self, entry: &DirEntry) -> Option<Listed> {
         let path = entry.path();
         let above = &self.levels.last()?.key;
         let name = entry.file_name();
@@ -123,11 +124,17 @@ impl Walk {
             Err(error) => return vanished_or(&path, "examine", error),
         };
         if kind.is_dir() {
+            if let Err(error) = leads_on(entry, &path) {
+                return vanished_or(&path, "list", error);
+            }
             if !self.recursive {
                 return Some(Listed::Directory { key });
             }
-            return match self.enter(shared, entry, key) {
-                Ok(()) => None,
+            return match fs::read_dir(&path) {
+                Ok(entries) => {
+                    self.levels.push(Level { key, entries });
+                    None
+                }
                 Err(error) => vanished_or(&path, "list", error),
             };
         }
@@ -145,24 +152,27 @@ impl Walk {
             Err(error) => vanished_or(&path, "examine", error),
         }
     }
+}
 
-    fn enter(&mut self, shared: &Shared, entry: &DirEntry, key: StorageKey) -> io::Result<()> {
-        let path = entry.path();
-        if entry.file_type()?.is_symlink() {
-            let identity = |found: fs::Metadata| (found.dev(), found.ino());
-            let inside = identity(fs::metadata(&path)?);
-            for level in &self.levels {
-                if identity(fs::metadata(shared.paths.object(&level.key))?) == inside {
-                    return Err(io::Error::other(
-                        "it leads back to a directory that it is in",
-                    ));
-                }
-            }
-        }
-        let entries = fs::read_dir(&path)?;
-        self.levels.push(Level { key, entries });
-        Ok(())
+/// An error for a linked directory that is one of those above it.
+fn leads_on(entry: &DirEntry, path: &Path) -> io::Result<()> {
+    if !entry.file_type()?.is_symlink() {
+        return Ok(());
     }
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    let inside = identity(fs::metadata(path)?);
+    for above in path.ancestors().skip(1) {
+        let above = match above {
+            empty if empty.as_os_str().is_empty() => Path::new("."),
+            above => above,
+        };
+        if identity(fs::metadata(above)?) == inside {
+            return Err(io::Error::other(
+                "it leads back to a directory that it is in",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What an entry is; of a link, what it leads to.
@@ -174,16 +184,12 @@ fn kind(entry: &DirEntry) -> io::Result<FileType> {
 }
 
 /// Nothing for what went away while the listing came to it.
-fn vanished_or(
-    path: &std::path::Path,
-    operation: &'static str,
-    error: io::Error,
-) -> Option<Listed> {
+fn vanished_or(path: &Path, operation: &'static str, error: io::Error) -> Option<Listed> {
     let gone = error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err();
     (!gone).then(|| unreadable(path, operation, error))
 }
 
-fn unreadable(path: &std::path::Path, operation: &'static str, error: io::Error) -> Listed {
+fn unreadable(path: &Path, operation: &'static str, error: io::Error) -> Listed {
     Listed::Unreadable {
         path: path.display().to_string(),
         error: Error::at(operation, path)(error),
