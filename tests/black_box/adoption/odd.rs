@@ -6,15 +6,72 @@ use std::path::Path;
 
 use holdfast_tests::{Command, Image, Registry};
 
-use super::{adopted, assert_pulls, catalog, data_file, hex, tree};
+use super::{adopted, assert_pulls, catalog, data_file, hex, problems, tree};
 
 fn directory(path: &Path) {
     fs::create_dir_all(path).expect("making directories");
 }
 
+fn file(path: &Path, text: &str) {
+    directory(path.parent().expect("a parent"));
+    fs::write(path, text).expect("writing a file");
+}
+
 fn pipe(path: &Path) {
     directory(path.parent().expect("a parent"));
     Command::new("mkfifo").arg(path).run();
+}
+
+#[test]
+fn files_where_directories_belong_stop_nothing() {
+    let mut registry = Registry::builder().program("docker-registry").start();
+    let good = Image::new(300, &[10_000]);
+    for name in ["good", "revisions", "tags", "layers", "uploads", "zgood"] {
+        registry.http().push_image(name, "v1", &good);
+    }
+    registry.kill();
+    for (name, part) in [
+        ("revisions", "_manifests/revisions"),
+        ("tags", "_manifests/tags"),
+        ("layers", "_layers"),
+        ("uploads", "_uploads"),
+    ] {
+        let place = tree(&registry, &format!("repositories/{name}/{part}"));
+        fs::remove_dir_all(&place).expect("removing a directory");
+        file(&place, "not a directory");
+    }
+    file(&tree(&registry, "blobs/sha256/zz"), "not a directory");
+    file(&tree(&registry, "blobs/sha1"), "not a directory");
+    registry.take_over();
+    adopted(&registry);
+    for name in ["good", "uploads", "zgood"] {
+        assert_pulls(&registry, name, "v1", &good);
+    }
+    let names = catalog(&registry).to_string();
+    assert!(names.contains("zgood"), "{names}");
+    for (name, kind) in [
+        ("revisions", "unreadable"),
+        ("tags", "unreadable"),
+        ("layers", "unreadable"),
+    ] {
+        let found = problems(&registry);
+        assert!(
+            found
+                .iter()
+                .any(|problem| problem["repository"] == name && problem["kind"] == kind),
+            "{name}: {found:#?}"
+        );
+    }
+    let _ = registry
+        .http()
+        .get("/v2/tags/manifests/v1")
+        .send()
+        .expect(404);
+    let _ = registry
+        .http()
+        .delete("/v2/tags/manifests/v1")
+        .send()
+        .expect(404);
 }
 
 #[test]

@@ -84,10 +84,11 @@ impl Operations {
         import.uploads().await?;
         import.flush().await?;
         let existed = match directory(repository, layout::TAGS) {
-            Some(tags) => {
-                self.store.modified(&tags).await?.is_some()
-                    || !self.store.children(&tags).await?.next().await?.is_empty()
-            }
+            Some(tags) => match self.exists(&tags).await {
+                Ok(exists) => exists,
+                // Named in the report already.
+                Err(_unreadable) => self.reachable().await.map(|()| true)?,
+            },
             None => false,
         };
         self.metadata
@@ -654,8 +655,7 @@ impl<'a> Import<'a> {
     /// `_uploads`: what nobody can go on with.
     async fn uploads(&mut self) -> Result<()> {
         let directory = self.part(layout::UPLOADS);
-        let store = &self.operations.store;
-        let mut listing = store.children(&directory).await?;
+        let mut listing = self.operations.store.children(&directory).await?;
         loop {
             let batch = self.batch(&mut *listing, &directory).await?;
             if batch.is_empty() {
@@ -679,7 +679,7 @@ impl<'a> Import<'a> {
                         directory: key.to_string(),
                         started_at,
                     }),
-                    None if store.children(&key).await?.next().await?.is_empty() => {}
+                    None if self.is_empty(&key).await? => {}
                     None => {
                         let why = "the upload does not say when it began, so it stays";
                         let fault = (ProblemKind::UploadUndated, why.to_owned());
@@ -688,6 +688,15 @@ impl<'a> Import<'a> {
                 }
             }
             self.operations.metadata.note_old_uploads(uploads).await?;
+        }
+    }
+
+    /// Whether a directory holds nothing; one that cannot be read holds something.
+    async fn is_empty(&self, directory: &StorageKey) -> Result<bool> {
+        let mut listing = self.operations.store.children(directory).await?;
+        match listing.next().await {
+            Ok(batch) => Ok(batch.is_empty()),
+            Err(_unreadable) => self.operations.reachable().await.map(|()| false),
         }
     }
 
@@ -746,6 +755,17 @@ impl<'a> Import<'a> {
 }
 
 impl Operations {
+    async fn exists(&self, directory: &StorageKey) -> holdfast_storage::Result<bool> {
+        Ok(self.store.modified(directory).await?.is_some()
+            || !self
+                .store
+                .children(directory)
+                .await?
+                .next()
+                .await?
+                .is_empty())
+    }
+
     pub(super) async fn note_problems(&self, problems: Vec<Problem>) -> Result<()> {
         if problems.is_empty() {
             return Ok(());

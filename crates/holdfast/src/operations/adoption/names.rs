@@ -152,8 +152,16 @@ async fn finished(operations: &Operations, name: String, parts: Parts) -> Result
 }
 
 impl Operations {
-    /// Whether there are links to manifests, or tags, below a repository's `_manifests`.
+    /// Whether there are links to manifests, or tags, below a repository's `_manifests`. What cannot be looked
+    /// at counts: the import that follows finds out, and names it.
     pub(super) async fn is_populated(&self, manifests: &StorageKey) -> Result<bool> {
+        match self.has_manifests(manifests).await {
+            Ok(populated) => Ok(populated),
+            Err(_unreadable) => self.reachable().await.map(|()| true),
+        }
+    }
+
+    async fn has_manifests(&self, manifests: &StorageKey) -> holdfast_storage::Result<bool> {
         let store = &self.store;
         let below = |part| manifests.join(part).expect("a short name makes a key");
         for algorithm in store.children(&below("revisions")).await?.next().await? {
