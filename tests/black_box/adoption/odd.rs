@@ -1,8 +1,9 @@
 //! Trees that nobody meant to be so: whatever is in them, the walk comes to its end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use holdfast_tests::{Command, Image, Registry};
 
@@ -124,4 +125,36 @@ fn pipes_keep_nobody_waiting() {
         .get("/v2/app/manifests/bad")
         .send()
         .expect(404);
+}
+
+/// What a clock that was wrong, or a copy, has left of times says nothing about which of two is newer.
+#[test]
+fn a_tag_that_was_pushed_stays_though_the_tree_is_of_the_future() {
+    let mut registry = Registry::builder().program("docker-registry").start();
+    let (old, new) = (Image::new(330, &[10_000]), Image::new(331, &[20_000]));
+    registry.http().push_image("app", "v1", &old);
+    registry.kill();
+    // Held up by so many others, the walk comes to it after the push.
+    for number in 0..300 {
+        directory(&tree(
+            &registry,
+            &format!("repositories/a{number}/_manifests/tags/x"),
+        ));
+    }
+    let link = tree(
+        &registry,
+        "repositories/app/_manifests/tags/v1/current/link",
+    );
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    File::options()
+        .write(true)
+        .open(link)
+        .and_then(|link| link.set_modified(tomorrow))
+        .expect("setting a time");
+    registry.take_over();
+    registry.http().push_image("app", "v1", &new);
+    adopted(&registry);
+    assert_pulls(&registry, "app", "v1", &new);
+    registry.manage(&["import", "--rescan"]).run();
+    assert_pulls(&registry, "app", "v1", &new);
 }

@@ -18,6 +18,8 @@ pub struct AdoptTag {
     pub digest: Digest,
     /// Since when.
     pub at: Timestamp,
+    /// That time can be believed. Otherwise a tag that is there stays as it is.
+    pub dated: bool,
     /// What it pointed at before, oldest first, and since when.
     pub history: Vec<(Digest, Timestamp)>,
 }
@@ -66,7 +68,7 @@ impl Operation for AdoptTag {
             None => None,
             Some(mut row) => {
                 let (old, updated_at) = (row.digest()?, row.time()?);
-                if old == self.digest || updated_at >= self.at {
+                if old == self.digest || !self.dated || updated_at >= self.at {
                     return Ok(TagAdopted::Kept);
                 }
                 Some(old)

@@ -55,6 +55,7 @@ fn old_tag(repository: &str, text: &str, digest: Digest, at: Timestamp) -> Adopt
         tag: tag(text),
         digest,
         at,
+        dated: true,
         history: Vec::new(),
     }
 }

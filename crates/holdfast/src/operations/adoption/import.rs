@@ -619,6 +619,8 @@ impl<'a> Import<'a> {
         };
         let now = clock::now();
         let at = modified.unwrap_or(now).min(now);
+        // A time in the future is wrong, and says nothing about which of two is newer.
+        let dated = modified.is_some_and(|modified| modified <= now);
         history.retain(|(past, _)| *past != digest);
         history.sort_by_key(|(digest, at)| (*at, *digest));
         for (_, past) in &mut history {
@@ -631,6 +633,7 @@ impl<'a> Import<'a> {
             tag: tag.clone(),
             digest,
             at,
+            dated,
             history,
         };
         let metadata = &self.operations.metadata;
