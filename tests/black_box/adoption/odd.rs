@@ -158,3 +158,40 @@ fn a_tag_that_was_pushed_stays_though_the_tree_is_of_the_future() {
     registry.manage(&["import", "--rescan"]).run();
     assert_pulls(&registry, "app", "v1", &new);
 }
+
+/// What nobody could read may need anything: without a look at it, nothing is garbage.
+#[test]
+fn what_could_not_be_read_is_not_collected() {
+    let mut registry = Registry::builder()
+        .program("docker-registry")
+        .section("gc: {grace: 10ms, interval: 10ms}")
+        .start();
+    let images = [340, 341, 342].map(|seed| Image::new(seed, &[10_000]));
+    let names = ["open", "shut", "half"];
+    for (name, image) in names.iter().zip(&images) {
+        registry.http().push_image(name, "v1", image);
+    }
+    registry.kill();
+    // As with a disk that fails, or files of another user.
+    let home = registry.home().to_owned();
+    let hidden =
+        ["repositories/shut", "repositories/half/_layers"].map(|path| tree(&registry, path));
+    for (number, path) in hidden.iter().enumerate() {
+        fs::rename(path, home.join(number.to_string())).expect("hiding a directory");
+        symlink(path, path).expect("making a link that leads nowhere");
+    }
+    registry.take_over();
+    adopted(&registry);
+    let held = registry.manage(&["gc", "run", "--grace", "0s"]).refused();
+    held.mentions("import --rescan");
+    registry.manage(&["check", "--repair"]).finish();
+    for (number, path) in hidden.iter().enumerate() {
+        fs::remove_file(path).expect("removing a link");
+        fs::rename(home.join(number.to_string()), path).expect("showing a directory");
+    }
+    registry.manage(&["import", "--rescan"]).run();
+    registry.manage(&["gc", "run", "--grace", "0s"]).run();
+    for (name, image) in names.iter().zip(&images) {
+        assert_pulls(&registry, name, "v1", image);
+    }
+}

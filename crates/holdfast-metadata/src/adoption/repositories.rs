@@ -2,6 +2,7 @@
 
 use holdfast_model::{RepositoryName, Timestamp};
 
+use super::ProblemKind;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Metadata, Result, repositories};
 
@@ -169,10 +170,19 @@ impl Operation for Adopted {
     type Output = ();
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<()> {
+        // What could not be read was not seen: a rescan looks at all of the repository, though a tag that was
+        // deleted since comes back with it.
         let changed = tx
             .execute(
-                "UPDATE adoption_repositories SET state = 1, seen_at = ?2 WHERE path = ?1 AND state = 0",
-                params![self.repository.as_str(), self.seen_at],
+                "UPDATE adoption_repositories SET state = 1,
+                 seen_at = CASE WHEN EXISTS (SELECT 1 FROM adoption_problems WHERE repository = ?1 AND kind = ?3)
+                           THEN NULL ELSE CAST(?2 AS BIGINT) END
+                 WHERE path = ?1 AND state = 0",
+                params![
+                    self.repository.as_str(),
+                    self.seen_at,
+                    ProblemKind::Unreadable as i64
+                ],
             )
             .await?;
         if changed == 0 {

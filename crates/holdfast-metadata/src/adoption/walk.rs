@@ -2,6 +2,7 @@
 
 use holdfast_model::Timestamp;
 
+use super::ProblemKind;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Error, Metadata, Result};
 
@@ -38,7 +39,8 @@ pub struct AdoptionWalk {
     pub started_at: Timestamp,
     /// When it was over.
     pub done_at: Option<Timestamp>,
-    /// Until when garbage collection waits; known once it is over.
+    /// Until when garbage collection waits; known once it is over. The end of time when something could not be
+    /// read.
     pub hold_until: Option<Timestamp>,
     /// Repositories found.
     pub repositories: u64,
@@ -48,6 +50,13 @@ pub struct AdoptionWalk {
     pub counts: Counts,
     /// Rows of the report.
     pub problems: u64,
+}
+
+impl AdoptionWalk {
+    /// Whether it is over and could not read everything, so that garbage collection waits for another.
+    pub fn is_unread(&self) -> bool {
+        self.hold_until == Some(UNREAD)
+    }
 }
 
 /// What a walk, or a part of it, has taken over.
@@ -73,7 +82,13 @@ pub enum GcHold {
     WhileAdopting,
     /// The walk is over and the time to go back or to look at its report is not.
     Until(Timestamp),
+    /// The walk is over and could not read everything: what has no link may have one there. A walk that can
+    /// ends this.
+    Unread,
 }
+
+/// The end of a hold that only another walk ends.
+const UNREAD: Timestamp = Timestamp::from_micros(i64::MAX);
 
 impl Metadata {
     /// Whether garbage collection must wait, and for what. A collector asks before each round, and
@@ -82,6 +97,7 @@ impl Metadata {
         let walk = self.adoption_walk().await?;
         Ok(walk.and_then(|walk| match walk.hold_until {
             _ if walk.stage != Stage::Done => Some(GcHold::WhileAdopting),
+            Some(UNREAD) => Some(GcHold::Unread),
             Some(until) if now < until => Some(GcHold::Until(until)),
             _ => None,
         }))
@@ -231,6 +247,12 @@ impl Operation for Begin {
                 params![],
             )
             .await?;
+            // What still cannot be read is found again, and holds garbage collection again.
+            let readable = "DELETE FROM adoption_problems WHERE kind = ?1";
+            let kind = ProblemKind::Unreadable as i64;
+            let forgotten = tx.execute(readable, params![kind]).await?;
+            let sum = "UPDATE adoption SET problems = problems - ?1 WHERE id = 1";
+            tx.execute(sum, params![forgotten]).await?;
         }
         let walk = Find.run(tx).await?;
         walk.ok_or_else(|| Error::internal("the adoption is gone right after it began"))
@@ -300,9 +322,15 @@ impl Operation for EndStage {
         )
         .await?;
         if self.stage == Stage::Settling {
+            let unread = "SELECT 1 FROM adoption_problems WHERE kind = ?1 LIMIT 1";
+            let kind = ProblemKind::Unreadable as i64;
+            let hold_until = match tx.first(unread, params![kind]).await? {
+                Some(_) => UNREAD,
+                None => self.hold_until,
+            };
             tx.execute(
                 "UPDATE adoption SET done_at = ?1, hold_until = ?2 WHERE id = 1 AND stage = 4 AND done_at IS NULL",
-                params![self.now, self.hold_until],
+                params![self.now, hold_until],
             )
             .await?;
         }

@@ -121,6 +121,10 @@ impl Operations {
             Some(GcHold::WhileAdopting) => Err(Error::CollectionHeld(
                 "the storage of another registry is being adopted",
             )),
+            Some(GcHold::Unread) => Err(Error::CollectionHeld(
+                "parts of another registry's storage could not be read when it was adopted: \
+                 `holdfast import --status` names them, `holdfast import --rescan` looks again",
+            )),
             Some(GcHold::Until(time)) if time > moment.as_of => Err(Error::CollectionHeld(
                 "the storage of another registry was adopted less than gc.grace ago",
             )),

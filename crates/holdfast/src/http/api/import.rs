@@ -128,7 +128,10 @@ fn status_of(app: &Arc<App>, walk: Option<AdoptionWalk>) -> ImportStatus {
         problems: progress.problems,
         started_at: times(|walk| Some(walk.started_at)),
         done_at: times(|walk| walk.done_at),
-        collection_waits_until: times(|walk| walk.hold_until.filter(|until| *until > clock::now())),
+        collection_waits_until: times(|walk| {
+            let until = walk.hold_until.filter(|until| *until > clock::now());
+            until.filter(|_| !walk.is_unread())
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The walk over the tree, stage by stage. It may end anywhere and goes on from there.
 
-use holdfast_metadata::{FoundBlob, Problem, ProblemKind, Stage};
+use holdfast_metadata::{FoundBlob, GcHold, Problem, ProblemKind, Stage};
 use holdfast_model::{Digest, Hasher, RepositoryName};
 use holdfast_storage::{Listed, StorageKey};
 
@@ -55,6 +55,12 @@ impl Operations {
                 tags = counts.tags,
                 problems = walk.problems,
                 "taking over the repositories of another registry"
+            );
+        }
+        if self.metadata.gc_hold(clock::now()).await? == Some(GcHold::Unread) {
+            tracing::warn!(
+                "parts of another registry's storage could not be read, so no garbage is collected: \
+                 `holdfast import --status` names them, `holdfast import --rescan` looks again"
             );
         }
         Ok(())

@@ -79,7 +79,7 @@ impl Operations {
             pace: Pace::new(options.bytes_per_second),
             adopting: matches!(
                 self.metadata.gc_hold(clock::now()).await?,
-                Some(GcHold::WhileAdopting)
+                Some(GcHold::WhileAdopting | GcHold::Unread)
             ),
             events,
         };
