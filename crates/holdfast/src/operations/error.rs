@@ -84,7 +84,7 @@ pub(crate) enum Error {
         manifests: Vec<Digest>,
     },
     /// The tag never changed, or was nothing before its last change.
-    #[error("tag {0} pointed at nothing before its last change")]
+    #[error("tag {0} pointed at nothing before its last change, or never was there")]
     NothingBefore(Tag),
     /// What is to be restored had content that is gone.
     #[error("{} blobs and {} manifests that it had are gone", .blobs.len(), .manifests.len())]
