@@ -4,6 +4,7 @@
 
 mod adoption;
 mod api;
+mod backup;
 mod clients;
 mod collection;
 #[cfg(feature = "conformance")]

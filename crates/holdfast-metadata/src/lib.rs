@@ -60,6 +60,7 @@ pub use manifests::{
     Restored, StoredManifest, TrashedManifest,
 };
 pub use metadata::{Counters, EngineFault, Metadata, RedoState};
+pub use migrations::SCHEMA_VERSION;
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
 pub use pulls::Pull;
 pub use referrers::{Referrer, Referrers};

@@ -56,6 +56,9 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// The version of this release's schema.
+pub const SCHEMA_VERSION: u64 = MIGRATIONS.len() as u64;
+
 const SCHEMA_VERSIONS: &str = "
 CREATE TABLE IF NOT EXISTS schema_versions (
   version BIGINT PRIMARY KEY,

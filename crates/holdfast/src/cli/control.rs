@@ -217,6 +217,7 @@ impl Control {
                     path,
                     query,
                     body: &body,
+                    local: true,
                 };
                 let response = api::serve(app, &request).await;
                 (response.status(), Answer::Here(response.into_body()))

@@ -5,6 +5,7 @@
 //! with exit code 2, where `registry` swallows it.
 
 mod archive_file;
+mod backup;
 mod check;
 mod config;
 mod control;
@@ -16,6 +17,7 @@ mod htpasswd;
 mod import;
 mod maintenance;
 mod manifest;
+mod restore;
 mod serve;
 mod tag;
 mod uploads;
@@ -88,6 +90,10 @@ enum Command {
     },
     #[command(visible_alias = "verify")]
     Check(check::Arguments),
+    /// Write a backup, beside a running server as well.
+    Backup(backup::Arguments),
+    /// Restore a registry, or one repository, from a backup.
+    Restore(restore::Arguments),
     /// Write images to a file, or the link files by which registry:2 serves the same directory.
     Export(export::Arguments),
     /// Look at a configuration without starting.
@@ -161,6 +167,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Uploads { command }) => uploads::run(command),
         Some(Command::Check(arguments)) => check::run(arguments),
+        Some(Command::Backup(arguments)) => backup::run(arguments),
+        Some(Command::Restore(arguments)) => restore::run(arguments),
         Some(Command::Export(arguments)) => export::run(arguments),
         Some(Command::Config { command }) => config::run(command),
         Some(Command::Htpasswd(arguments)) => htpasswd::run(&arguments),

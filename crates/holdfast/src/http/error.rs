@@ -530,6 +530,13 @@ pub(super) fn not_administrator() -> Error {
     Error::new(StatusCode::FORBIDDEN, Code::Denied, detail)
 }
 
+/// `403` for what names files of the server's machine.
+pub(super) fn control_socket_only() -> Error {
+    let detail =
+        json!("this names files of the registry's machine, so only its control socket takes it");
+    Error::new(StatusCode::FORBIDDEN, Code::Denied, detail)
+}
+
 /// `500` for what the log alone explains.
 pub(super) fn inside() -> Error {
     Error::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, None)

@@ -263,7 +263,7 @@ async fn manage(
     if !app.access.administers(&caller) {
         return Err(error::not_administrator());
     }
-    Ok(administer(app, parts, path, incoming).await)
+    Ok(administer(app, parts, path, incoming, false).await)
 }
 
 /// A request of an administrator; `path` is below [`api::PATH`].
@@ -272,6 +272,7 @@ async fn administer(
     parts: &Parts,
     path: &str,
     incoming: Incoming,
+    local: bool,
 ) -> Response<Body> {
     let patience = app.http.idle_timeout;
     match incoming::collect(incoming, api::BODY_BYTES_MAX, patience).await {
@@ -281,6 +282,7 @@ async fn administer(
                 path,
                 query: parts.uri.query().unwrap_or_default(),
                 body: &body,
+                local,
             };
             api::serve(app, &request).await
         }
@@ -296,7 +298,7 @@ async fn administer(
 pub(crate) async fn answer_control(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     match parts.uri.path().strip_prefix(api::PATH) {
-        Some(path) => administer(&app, &parts, path, incoming).await,
+        Some(path) => administer(&app, &parts, path, incoming, true).await,
         None => error::no_such_path().into_response(),
     }
 }

@@ -5,6 +5,7 @@
 //! returns success has made its effect durable (V1).
 
 mod adoption;
+pub(crate) mod backup;
 mod blobs;
 mod collect;
 mod error;

@@ -18,6 +18,8 @@ use crate::{clock, random};
 pub(crate) struct View {
     /// Its metadata. Nothing is written to it.
     pub(crate) metadata: Metadata,
+    /// The file of the metadata; none of a registry in memory, whose metadata goes on.
+    pub(crate) file: Option<PathBuf>,
     _directory: Option<TempDir>,
     _held: OwnedMutexGuard<()>,
 }
@@ -34,6 +36,7 @@ impl Operations {
         let Some(pinned) = self.metadata.pin()? else {
             return Ok(View {
                 metadata: self.metadata.clone(),
+                file: None,
                 _directory: None,
                 _held: held,
             });
@@ -52,9 +55,13 @@ impl Operations {
         let (directory, file) = copied
             .await
             .map_err(|error| Error::File(std::io::Error::other(error.to_string())))??;
-        let options = Options::new(Location::File(file), u64::from_le_bytes(random::bytes()));
+        let options = Options::new(
+            Location::File(file.clone()),
+            u64::from_le_bytes(random::bytes()),
+        );
         Ok(View {
             metadata: Metadata::open(options, clock::now()).await?,
+            file: Some(file),
             _directory: Some(directory),
             _held: held,
         })

@@ -7,6 +7,7 @@
 //! Answers are JSON objects. Long work answers with a line of JSON for each event ([`lines`]), and ends early
 //! when nobody reads them any more.
 
+mod backup;
 mod check;
 mod export;
 mod gc;
@@ -35,6 +36,7 @@ use super::change;
 use super::error::{self, Error};
 use crate::app::App;
 
+pub(crate) use backup::{Backup, RestoreRepository};
 pub(crate) use check::Check;
 pub(crate) use export::{ExportImages, ExportLinks, default_platform};
 pub(crate) use gc::{GcEvent, GcStatus, RunGc, Why};
@@ -61,6 +63,8 @@ pub(crate) struct Request<'a> {
     pub(crate) query: &'a str,
     /// Its body: JSON, or nothing.
     pub(crate) body: &'a [u8],
+    /// It comes from this machine, from somebody who may use the registry's files anyway.
+    pub(crate) local: bool,
 }
 
 /// Answers a request of an administrator.

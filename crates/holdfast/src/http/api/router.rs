@@ -15,6 +15,8 @@
 //! /api/v1/import            GET     how far the import of another registry's tree is
 //! /api/v1/import/problems   GET     what was found broken in it, as lines
 //! /api/v1/import/tree       POST    sees it to its end, as lines
+//! /api/v1/backup            POST    writes a backup, as lines; control socket only
+//! /api/v1/restore/repository POST   brings one back from a backup, as lines; control socket only
 //! /api/v1/export/images     POST    images as a tar
 //! /api/v1/export/links      POST    writes Distribution's links, as lines
 //! /api/v1/import/registry   POST    imports from another registry, as lines
@@ -33,6 +35,7 @@ use holdfast_model::{Digest, RepositoryName};
 use http::{Method, Response};
 use serde::de::DeserializeOwned;
 
+use super::backup::{Backup, RestoreRepository};
 use super::check::Check;
 use super::export::{ExportImages, ExportLinks};
 use super::gc::{self, RunGc};
@@ -42,7 +45,8 @@ use super::manifests::{RestoreManifest, TrashPage};
 use super::tags::{HistoryPage, RestoreTag};
 use super::uploads::CancelUpload;
 use super::{
-    Request, check, export, import, json, maintenance, manifests, parsed, tags, uploads, version,
+    Request, backup, check, export, import, json, maintenance, manifests, parsed, tags, uploads,
+    version,
 };
 use crate::app::App;
 use crate::http::body::Body;
@@ -80,6 +84,10 @@ pub(super) enum Action {
     ImportProblems,
     /// `POST /import/tree`
     ImportTree(ImportTree),
+    /// `POST /backup`
+    Backup(Backup),
+    /// `POST /restore/repository`
+    RestoreRepository(RestoreRepository),
     /// `POST /export/images`
     ExportImages(ExportImages),
     /// `POST /export/links`
@@ -132,6 +140,11 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/import/problems" => Err(error::method_not_allowed("GET")),
         "/import/tree" if post => request.json().map(Action::ImportTree),
         "/import/tree" => Err(error::method_not_allowed("POST")),
+        "/backup" | "/restore/repository" if !request.local => Err(error::control_socket_only()),
+        "/backup" if post => request.json().map(Action::Backup),
+        "/backup" => Err(error::method_not_allowed("POST")),
+        "/restore/repository" if post => request.json().map(Action::RestoreRepository),
+        "/restore/repository" => Err(error::method_not_allowed("POST")),
         "/export/images" if post => request.json().map(Action::ExportImages),
         "/export/images" => Err(error::method_not_allowed("POST")),
         "/export/links" if post => request.json().map(Action::ExportLinks),
@@ -166,6 +179,8 @@ impl Action {
             Action::ImportStatus => json(&import::status(app).await?),
             Action::ImportProblems => Ok(import::problems(app)),
             Action::ImportTree(wish) => Ok(import::walk(app, wish)),
+            Action::Backup(wish) => Ok(backup::backup(app, wish)),
+            Action::RestoreRepository(wish) => Ok(backup::restore_repository(app, wish)),
             Action::ExportImages(wish) => export::images(app, wish).await,
             Action::ExportLinks(wish) => Ok(export::links(app, wish)),
             Action::ImportRegistry(wish) => Ok(import::registry(app, *wish)),
@@ -216,6 +231,7 @@ mod tests {
                 method: &method,
                 path,
                 query: "",
+                local: true,
                 body: b"",
             })
         };
@@ -238,6 +254,7 @@ mod tests {
                 method: &Method::POST,
                 path: "/uploads/cancel",
                 query: "",
+                local: true,
                 body,
             })
         };
