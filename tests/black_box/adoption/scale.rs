@@ -13,7 +13,7 @@ use super::{adopted, hex, problems, tree};
 /// Manifests of one repository.
 const MANIFESTS_EACH: usize = 100;
 /// Manifests without another number in the environment.
-const FEW: usize = 1_000;
+const FEW: usize = 300;
 /// What the server may have in memory while it takes over the large tree.
 const MOST_BYTES: u64 = 200 << 20;
 

@@ -27,7 +27,48 @@ pub(crate) async fn render(app: &App) -> String {
     snapshots(app, &mut page);
     integrity(app, &mut page);
     collection(app, &mut page).await;
+    adoption(app, &mut page);
     page.into_text()
+}
+
+fn adoption(app: &App, page: &mut Page) {
+    let progress = app.operations.adoption_progress();
+    let under_way = app.operations.adoption_under_way();
+    for (name, about, number) in [
+        (
+            "holdfast_adoption_under_way",
+            "1 while the tree of another registry is taken over.",
+            u64::from(under_way),
+        ),
+        (
+            "holdfast_adoption_repositories",
+            "Repositories found in that tree.",
+            progress.repositories,
+        ),
+        (
+            "holdfast_adoption_repositories_done",
+            "Repositories of that tree that are taken over.",
+            progress.repositories_done,
+        ),
+        (
+            "holdfast_adoption_blobs",
+            "Blobs taken over from it.",
+            progress.counts.blobs,
+        ),
+        (
+            "holdfast_adoption_manifests",
+            "Manifests taken over from it.",
+            progress.counts.manifests,
+        ),
+        (
+            "holdfast_adoption_problems",
+            "Entries of the report on it.",
+            progress.problems,
+        ),
+    ] {
+        page.gauge(name, about);
+        page.sample(name, &[], number);
+    }
 }
 
 fn build(page: &mut Page) {

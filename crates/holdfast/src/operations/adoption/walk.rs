@@ -1,5 +1,7 @@
 //! The walk over the tree, stage by stage. It may end anywhere and goes on from there.
 
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use holdfast_metadata::{FoundBlob, GcHold, Problem, ProblemKind, Stage};
 use holdfast_model::{Digest, Hasher, RepositoryName};
 use holdfast_storage::{Listed, StorageKey};
@@ -13,6 +15,8 @@ use crate::operations::{Damage, Operations, Result};
 
 /// Repositories noted in one transaction, and read from the list of those that wait.
 const REPOSITORIES_AT_ONCE: usize = 100;
+/// Repositories imported at once: while one waits for the disk, another computes.
+const REPOSITORIES_AT_WORK: usize = 4;
 /// Blobs looked at for links in one transaction.
 const SETTLED_AT_ONCE: usize = 1000;
 /// Bytes hashed in one disk job.
@@ -224,8 +228,18 @@ impl Operations {
                 return Ok(());
             };
             after = Some(last.clone());
-            for repository in &waiting {
-                self.import_repository(repository).await?;
+            let imports: Vec<BoxFuture<'static, Result<()>>> = waiting
+                .into_iter()
+                .map(|repository| {
+                    let operations = self.clone();
+                    let import = async move { operations.import_repository(&repository).await };
+                    import.boxed()
+                })
+                .collect();
+            let mut work =
+                futures_util::stream::iter(imports).buffer_unordered(REPOSITORIES_AT_WORK);
+            while let Some(imported) = work.next().await {
+                imported?;
             }
         }
     }
