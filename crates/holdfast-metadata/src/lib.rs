@@ -48,8 +48,8 @@ pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
 pub use contents::{RepositoryBlob, RepositoryManifest};
 pub use error::Error;
 pub use gc::{
-    Collected, Day, Discarded, GcStatus, Hold, Kind, Moment, Queue, Reason, Untagged, UntaggedPage,
-    UntaggedPolicy, Why,
+    Collected, Day, Discarded, Due, GcStatus, Hold, Kind, Moment, Queue, Reason, Untagged,
+    UntaggedPage, UntaggedPolicy, Why,
 };
 pub use integrity::{
     Affected, AffectedRepository, BlobRow, BlobState, LinkRow, ManifestRecord, NamedBlob, Repair,

@@ -15,9 +15,7 @@ impl Metadata {
         })
         .await
     }
-}
 
-impl Metadata {
     /// The value under this name, if there is one.
     pub async fn setting(&self, name: &str) -> Result<Option<String>> {
         self.read(Find { name }).await

@@ -138,8 +138,7 @@ impl Operation for AdoptBlobs {
         let (mut blobs, mut bytes) = (0_u64, 0_u64);
         for found in &self.found {
             let key = found.storage_key.as_str();
-            let discarded = "SELECT 1 FROM gc_object_outbox WHERE storage_key = ?1";
-            if tx.first(discarded, params![key]).await?.is_some() {
+            if gc::is_discarded(tx, key).await? {
                 continue;
             }
             let row = tx.first(FIND_BLOB_ROW, params![found.digest]).await?;

@@ -3,6 +3,7 @@
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use super::repositories::is_waiting;
+use crate::manifests::find_manifest;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::{Change, TagReason, record};
 use crate::{Metadata, Result, repositories};
@@ -54,12 +55,9 @@ impl Operation for AdoptTag {
         let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
             return Ok(TagAdopted::NoManifest);
         };
-        let manifest =
-            "SELECT id FROM manifests WHERE repo_id = ?1 AND digest = ?2 /*FOR KEY SHARE*/";
-        let Some(mut row) = tx.first(manifest, params![repo_id, self.digest]).await? else {
+        let Some(manifest_id) = find_manifest(tx, repo_id, self.digest).await? else {
             return Ok(TagAdopted::NoManifest);
         };
-        let manifest_id = row.integer()?;
         let name = self.tag.as_str();
         let there = "SELECT m.digest, t.updated_at
              FROM tags t JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id

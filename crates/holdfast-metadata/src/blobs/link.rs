@@ -52,7 +52,7 @@ impl Link {
         .await?
         {
             None => {
-                if is_discarded(tx, own_key).await? {
+                if gc::is_discarded(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
                 let inserted = tx
@@ -81,7 +81,7 @@ impl Link {
             }
             Some((DOOMED, dead_key)) => {
                 // Its bytes may be deleted at any moment, and late: never the same key again (I3).
-                if dead_key == own_key || is_discarded(tx, own_key).await? {
+                if dead_key == own_key || gc::is_discarded(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
                 self.take_over(tx, (DOOMED, dead_key)).await?;
@@ -89,7 +89,7 @@ impl Link {
             }
             Some((DAMAGED, damaged_key)) => {
                 // A key serves one incarnation (I3), whether its bytes are right or wrong.
-                if damaged_key == own_key || is_discarded(tx, own_key).await? {
+                if damaged_key == own_key || gc::is_discarded(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
                 self.take_over(tx, (DAMAGED, damaged_key.clone())).await?;
@@ -133,11 +133,6 @@ async fn read_state<T: Transaction>(
     }
 }
 
-async fn is_discarded<T: Transaction>(tx: &mut T, storage_key: &str) -> Result<bool> {
-    let sql = "SELECT 1 FROM gc_object_outbox WHERE storage_key = ?1";
-    Ok(tx.first(sql, params![storage_key]).await?.is_some())
-}
-
 /// Where transactions run side by side, this one starts over.
 fn changed_meanwhile() -> Error {
     Error::Busy(std::sync::Arc::new(crate::error::Unexpected(
@@ -176,12 +171,22 @@ pub(crate) async fn attach<T: Transaction>(
             params![repo_id, digest],
         )
         .await?;
-        tx.execute(
-            "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2 AND used = 0",
-            params![repo_id, digest],
-        )
-        .await?;
+        mark_used(tx, repo_id, digest).await?;
     }
+    Ok(())
+}
+
+/// Marks a link as in use.
+pub(crate) async fn mark_used<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    digest: Digest,
+) -> Result<()> {
+    tx.execute(
+        "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2 AND used = 0",
+        params![repo_id, digest],
+    )
+    .await?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use crate::{Metadata, Result};
 pub(crate) use find::LinkedBlob;
 #[cfg(test)]
 pub(crate) use find::{FIND_LINKED, KEY_IN_USE, REPOSITORIES_WITH};
-pub(crate) use link::attach;
+pub(crate) use link::{attach, mark_used};
 #[cfg(test)]
 pub(crate) use stored::FIND_LIVE;
 

@@ -5,14 +5,12 @@ use holdfast_model::{Digest, Timestamp};
 use super::history::{Kind, add};
 use super::queues::discard_key;
 use super::{Collected, Moment};
+use crate::blobs::state::DOOMED;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Metadata, Result};
 
 pub(crate) const DUE_BLOBS: &str =
     "SELECT digest FROM gc_blob_queue WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
-
-/// `blobs.state` of one whose bytes are given up.
-const DOOMED: i64 = 1;
 
 impl Metadata {
     /// Blobs to be reviewed, the longest due first.

@@ -9,7 +9,8 @@ use holdfast_model::{Digest, RepositoryName};
 
 use super::history::{Kind, add};
 use super::queues::queue_blob;
-use super::{Collected, Moment};
+use super::{Collected, Moment, by_repository};
+use crate::blobs::mark_used;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Metadata, Result, repositories};
 
@@ -23,11 +24,7 @@ pub(crate) const ENDED_LEASES: &str = "SELECT r.path, l.digest
 
 impl Metadata {
     /// Links to be reviewed, the longest due first.
-    pub async fn due_links(
-        &self,
-        moment: Moment,
-        limit: usize,
-    ) -> Result<Vec<(RepositoryName, Digest)>> {
+    pub async fn due_links(&self, moment: Moment, limit: usize) -> Result<super::Due> {
         self.read(Due { moment, limit }).await
     }
 
@@ -55,18 +52,16 @@ pub(super) struct Due {
 }
 
 impl Operation for Due {
-    type Output = Vec<(RepositoryName, Digest)>;
+    type Output = super::Due;
 
-    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Self::Output> {
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<super::Due> {
         let as_of = self.moment.as_of;
         let mut rows = tx.query(DUE_LINKS, params![as_of, self.limit]).await?;
         if rows.len() < self.limit {
             let left = self.limit - rows.len();
             rows.extend(tx.query(ENDED_LEASES, params![as_of, left]).await?);
         }
-        rows.into_iter()
-            .map(|mut row| Ok((row.parsed()?, row.digest()?)))
-            .collect()
+        by_repository(rows)
     }
 }
 
@@ -129,13 +124,7 @@ impl Review {
         // Only now, under the lock: the foreign key of a manifest stored meanwhile waits for us, or is seen.
         let user = "SELECT 1 FROM manifest_blobs WHERE repo_id = ?1 AND digest = ?2 LIMIT 1";
         if tx.first(user, link).await?.is_some() {
-            if !used {
-                tx.execute(
-                    "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2",
-                    link,
-                )
-                .await?;
-            }
+            mark_used(tx, repo_id, digest).await?;
             return Ok(false);
         }
         if used {

@@ -6,7 +6,7 @@ use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use super::history::{Kind, add};
 use super::queues::queue_manifest;
-use super::{Collected, Moment, Reason, UntaggedPolicy};
+use super::{Collected, Moment, Reason, UntaggedPolicy, by_repository};
 use crate::manifests::remove;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Metadata, Result, repositories};
@@ -18,11 +18,7 @@ pub(crate) const DUE_MANIFESTS: &str = "SELECT r.path, q.digest
 
 impl Metadata {
     /// Manifests to be reviewed, the longest due first.
-    pub async fn due_manifests(
-        &self,
-        moment: Moment,
-        limit: usize,
-    ) -> Result<Vec<(RepositoryName, Digest)>> {
+    pub async fn due_manifests(&self, moment: Moment, limit: usize) -> Result<super::Due> {
         self.read(Due { moment, limit }).await
     }
 
@@ -51,14 +47,12 @@ pub(super) struct Due {
 }
 
 impl Operation for Due {
-    type Output = Vec<(RepositoryName, Digest)>;
+    type Output = super::Due;
 
-    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Self::Output> {
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<super::Due> {
         let params = params![self.moment.as_of, self.moment.now, self.limit];
         let rows = tx.query(DUE_MANIFESTS, params).await?;
-        rows.into_iter()
-            .map(|mut row| Ok((row.parsed()?, row.digest()?)))
-            .collect()
+        by_repository(rows)
     }
 }
 

@@ -32,12 +32,17 @@ mod trash;
 mod untagged;
 mod why;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::{Digest, RepositoryName, Timestamp};
 
+use crate::Result;
+use crate::operation::Row;
+
 pub(crate) use queues::{
-    discard_key, queue_blob, queue_children_of, queue_links_of, queue_manifest, queue_referrers_of,
+    discard_key, is_discarded, queue_blob, queue_children_of, queue_links_of, queue_manifest,
+    queue_referrers_of,
 };
 
 pub use history::{Day, Kind};
@@ -89,6 +94,18 @@ pub struct UntaggedPolicy {
     pub delete_after: Option<Duration>,
     /// But not while they were pulled within this time.
     pub keep_pulled_within: Duration,
+}
+
+/// What is due in each repository.
+pub type Due = BTreeMap<RepositoryName, Vec<Digest>>;
+
+/// Rows of a repository's name and a digest.
+fn by_repository(rows: Vec<Row>) -> Result<Due> {
+    let mut due = Due::new();
+    for mut row in rows {
+        due.entry(row.parsed()?).or_default().push(row.digest()?);
+    }
+    Ok(due)
 }
 
 /// Something that a round took away.

@@ -97,6 +97,12 @@ pub(crate) async fn queue_blob<T: Transaction>(
     Ok(())
 }
 
+/// Whether the bytes under a storage key are to be deleted.
+pub(crate) async fn is_discarded<T: Transaction>(tx: &mut T, storage_key: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM gc_object_outbox WHERE storage_key = ?1";
+    Ok(tx.first(sql, params![storage_key]).await?.is_some())
+}
+
 /// Gives up a storage key: its bytes will be deleted and it will never be live again (I3).
 pub(crate) async fn discard_key<T: Transaction>(
     tx: &mut T,

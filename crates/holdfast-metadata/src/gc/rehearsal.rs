@@ -3,7 +3,6 @@
 //! So a dry run and a real one cannot disagree. On an engine with one writer other changes wait meanwhile,
 //! hence its limit.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::{Digest, RepositoryName};
@@ -58,7 +57,7 @@ impl Operation for Rehearsal {
         while collected.len() < self.limit {
             let due = manifests::Due { moment, limit }.run(tx).await?;
             if !due.is_empty() {
-                for (repository, digests) in by_repository(due) {
+                for (repository, digests) in due {
                     let review = manifests::Review {
                         repository,
                         digests,
@@ -72,7 +71,7 @@ impl Operation for Rehearsal {
             }
             let due = links::Due { moment, limit }.run(tx).await?;
             if !due.is_empty() {
-                for (repository, digests) in by_repository(due) {
+                for (repository, digests) in due {
                     let review = links::Review {
                         repository,
                         digests,
@@ -101,13 +100,4 @@ impl Operation for Rehearsal {
 impl Write for Rehearsal {
     const DURABILITY: Durability = Durability::Relaxed;
     const UNDONE: bool = true;
-}
-
-/// The digests of each repository, in order.
-fn by_repository(due: Vec<(RepositoryName, Digest)>) -> BTreeMap<RepositoryName, Vec<Digest>> {
-    let mut grouped: BTreeMap<RepositoryName, Vec<Digest>> = BTreeMap::new();
-    for (repository, digest) in due {
-        grouped.entry(repository).or_default().push(digest);
-    }
-    grouped
 }

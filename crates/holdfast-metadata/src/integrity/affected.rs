@@ -45,9 +45,7 @@ impl Metadata {
     pub async fn affected_by_blob(&self, digest: &Digest, limit: usize) -> Result<Affected> {
         self.read(ByBlob { digest, limit }).await
     }
-}
 
-impl Metadata {
     /// What needs this manifest, given by repository and id; at most so many manifests and tags.
     pub async fn affected_by_manifest(&self, key: (i64, i64), limit: usize) -> Result<Affected> {
         self.read(ByManifest { key, limit }).await

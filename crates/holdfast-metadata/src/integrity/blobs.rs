@@ -6,18 +6,21 @@ use crate::blobs::state::{DAMAGED, DOOMED, LIVE};
 use crate::operation::{Durability, Operation, Row, Transaction, Write, params};
 use crate::{Error, Metadata, Result};
 
-pub(crate) const BLOBS_PAGE: &str = "SELECT b.digest, b.size_bytes, b.state, b.storage_key,
+macro_rules! blob_rows {
+    ($which:literal) => {
+        concat!(
+            "SELECT b.digest, b.size_bytes, b.state, b.storage_key,
             CASE WHEN EXISTS (SELECT 1 FROM repo_blobs l WHERE l.digest = b.digest) THEN 1 ELSE 0 END,
             CASE WHEN EXISTS (SELECT 1 FROM gc_blob_queue q WHERE q.digest = b.digest) THEN 1 ELSE 0 END,
             CASE WHEN EXISTS (SELECT 1 FROM gc_object_outbox o WHERE o.storage_key = b.storage_key)
                  THEN 1 ELSE 0 END
-     FROM blobs b WHERE b.digest > ?1 ORDER BY b.digest LIMIT ?2";
-pub(crate) const BLOB_ROW: &str = "SELECT b.digest, b.size_bytes, b.state, b.storage_key,
-            CASE WHEN EXISTS (SELECT 1 FROM repo_blobs l WHERE l.digest = b.digest) THEN 1 ELSE 0 END,
-            CASE WHEN EXISTS (SELECT 1 FROM gc_blob_queue q WHERE q.digest = b.digest) THEN 1 ELSE 0 END,
-            CASE WHEN EXISTS (SELECT 1 FROM gc_object_outbox o WHERE o.storage_key = b.storage_key)
-                 THEN 1 ELSE 0 END
-     FROM blobs b WHERE b.digest = ?1";
+     FROM blobs b WHERE ",
+            $which
+        )
+    };
+}
+pub(crate) const BLOBS_PAGE: &str = blob_rows!("b.digest > ?1 ORDER BY b.digest LIMIT ?2");
+pub(crate) const BLOB_ROW: &str = blob_rows!("b.digest = ?1");
 pub(crate) const KNOWN_KEY: &str = "SELECT 1 FROM blobs WHERE digest = ?1 AND storage_key = ?2
      UNION ALL SELECT 1 FROM gc_object_outbox WHERE storage_key = ?2 LIMIT 1";
 pub(crate) const KNOWN_MANIFEST: &str = "SELECT 1 FROM manifests WHERE digest = ?1 LIMIT 1";

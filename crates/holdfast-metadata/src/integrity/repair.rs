@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use holdfast_model::{Digest, Timestamp, digest::hex};
 
+use crate::blobs::mark_used;
 use crate::blobs::state::{DAMAGED, LIVE};
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::{Change, record};
@@ -229,15 +230,7 @@ impl Mend {
                 Ok(done(changed, "use-link", digest, undo))
             }
             Repair::QueueLink { repo_id, digest } => {
-                let changed = tx
-                    .execute(
-                        "INSERT INTO gc_link_queue (repo_id, digest, due_at)
-                         SELECT repo_id, digest, CAST(?3 AS BIGINT) FROM repo_blobs
-                         WHERE repo_id = ?1 AND digest = ?2
-                         ON CONFLICT (repo_id, digest) DO NOTHING",
-                        params![*repo_id, *digest, now],
-                    )
-                    .await?;
+                let changed = queue_link(tx, *repo_id, *digest, now).await?;
                 let undo = format!("DELETE FROM gc_link_queue WHERE {}", link(*repo_id, digest));
                 Ok(done(changed, "queue-link", digest, undo))
             }
@@ -285,7 +278,7 @@ impl Mend {
                 storage_key,
                 whole,
             } => {
-                if *whole && is_discarded(tx, storage_key).await? {
+                if *whole && gc::is_discarded(tx, storage_key).await? {
                     return Ok(None);
                 }
                 let state = if *whole { LIVE } else { DAMAGED };
@@ -305,7 +298,7 @@ impl Mend {
                 storage_key,
                 size,
             } => {
-                if damaged_key == storage_key || is_discarded(tx, storage_key).await? {
+                if damaged_key == storage_key || gc::is_discarded(tx, storage_key).await? {
                     return Ok(None);
                 }
                 let row = tx
@@ -379,7 +372,7 @@ impl Mend {
                 let owner = tx
                     .first(owned, params![*digest, storage_key.as_str()])
                     .await?;
-                if owner.is_some() || is_discarded(tx, storage_key).await? {
+                if owner.is_some() || gc::is_discarded(tx, storage_key).await? {
                     return Ok(None);
                 }
                 gc::discard_key(tx, storage_key, Some((*digest, *size)), *not_before).await?;
@@ -496,11 +489,7 @@ impl Mend {
             );
         }
         if moved > 0 {
-            tx.execute(
-                "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2 AND used = 0",
-                params![repo_id, *digest],
-            )
-            .await?;
+            mark_used(tx, repo_id, *digest).await?;
         }
         Ok(done(moved, "hand-over", digest, undo))
     }
@@ -667,14 +656,7 @@ impl Mend {
                 if position >= blobs.len() as u64 && children.contains(&named) {
                     kept.push((position, named, media_type, size));
                 } else {
-                    tx.execute(
-                        "INSERT INTO gc_link_queue (repo_id, digest, due_at)
-                         SELECT repo_id, digest, CAST(?3 AS BIGINT) FROM repo_blobs
-                         WHERE repo_id = ?1 AND digest = ?2
-                         ON CONFLICT (repo_id, digest) DO NOTHING",
-                        params![repo_id, named, self.now],
-                    )
-                    .await?;
+                    queue_link(tx, repo_id, named, self.now).await?;
                 }
             }
         }
@@ -697,11 +679,7 @@ impl Mend {
             )
             .await?;
             if linked {
-                tx.execute(
-                    "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2 AND used = 0",
-                    params![repo_id, named],
-                )
-                .await?;
+                mark_used(tx, repo_id, named).await?;
             }
         }
         Ok(done(1, "manifest-blobs", &digest, undo))
@@ -716,9 +694,21 @@ async fn manifest<T: Transaction>(tx: &mut T, repo_id: i64, id: i64) -> Result<O
     }
 }
 
-async fn is_discarded<T: Transaction>(tx: &mut T, storage_key: &str) -> Result<bool> {
-    let sql = "SELECT 1 FROM gc_object_outbox WHERE storage_key = ?1";
-    Ok(tx.first(sql, params![storage_key]).await?.is_some())
+/// Has the collector look at a link; how many were not queued yet.
+async fn queue_link<T: Transaction>(
+    tx: &mut T,
+    repo_id: i64,
+    digest: Digest,
+    now: Timestamp,
+) -> Result<u64> {
+    tx.execute(
+        "INSERT INTO gc_link_queue (repo_id, digest, due_at)
+         SELECT repo_id, digest, CAST(?3 AS BIGINT) FROM repo_blobs
+         WHERE repo_id = ?1 AND digest = ?2
+         ON CONFLICT (repo_id, digest) DO NOTHING",
+        params![repo_id, digest, now],
+    )
+    .await
 }
 
 /// The journal's line, if anything changed.

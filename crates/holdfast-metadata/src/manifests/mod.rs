@@ -21,7 +21,7 @@ use crate::{Metadata, Result};
 pub(crate) use delete::remove;
 #[cfg(test)]
 pub(crate) use find::{BY_DIGEST, BY_TAG};
-pub(crate) use put::Put;
+pub(crate) use put::{Put, find_manifest};
 pub use restore::{Restore, RestoreTag, Restored};
 pub use trash::TrashedManifest;
 #[cfg(test)]

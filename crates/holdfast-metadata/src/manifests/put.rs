@@ -301,7 +301,7 @@ impl Present {
 }
 
 /// The id of a manifest.
-pub(super) async fn find_manifest<T: Transaction>(
+pub(crate) async fn find_manifest<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
     digest: Digest,

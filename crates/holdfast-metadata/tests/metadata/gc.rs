@@ -31,12 +31,12 @@ async fn collect(db: &Database, moment: Moment, policy: UntaggedPolicy) -> Vec<S
             return all;
         }
         let mut taken = Vec::new();
-        for (repository, digest) in manifests {
-            let review = metadata.review_manifests(&repository, vec![digest], moment, policy);
+        for (repository, digests) in manifests {
+            let review = metadata.review_manifests(&repository, digests, moment, policy);
             taken.extend(review.await.unwrap());
         }
-        for (repository, digest) in links {
-            let review = metadata.review_links(&repository, vec![digest], moment);
+        for (repository, digests) in links {
+            let review = metadata.review_links(&repository, digests, moment);
             taken.extend(review.await.unwrap());
         }
         let reviewed = metadata.review_blobs(blobs, moment, moment.now).await;

@@ -95,8 +95,8 @@ impl World {
                 deleted.unwrap();
             }
             5 => {
-                for (repository, digest) in metadata.due_links(hurried, 10).await.unwrap() {
-                    let review = metadata.review_links(&repository, vec![digest], hurried);
+                for (repository, digests) in metadata.due_links(hurried, 10).await.unwrap() {
+                    let review = metadata.review_links(&repository, digests, hurried);
                     review.await.unwrap();
                 }
             }
@@ -106,10 +106,9 @@ impl World {
             }
             7 => {
                 let due = metadata.due_manifests(hurried, 10).await.unwrap();
-                for (repository, digest) in due {
+                for (repository, digests) in due {
                     let keep = UntaggedPolicy::default();
-                    let review =
-                        metadata.review_manifests(&repository, vec![digest], hurried, keep);
+                    let review = metadata.review_manifests(&repository, digests, hurried, keep);
                     review.await.unwrap();
                 }
             }

@@ -7,7 +7,6 @@
 //! Invariant: one at a time in a process deletes bytes. The key of a file is free again once it has left the
 //! outbox, so nobody may hold a list of keys to delete while another takes them out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -186,8 +185,8 @@ impl Operations {
         let moment = self.moment(round.grace);
         let due = self.metadata.due_manifests(moment, REVIEWS).await?;
         if !due.is_empty() {
-            let mut batch = Batch::of(due.len());
-            for (repository, digests) in by_repository(due) {
+            let mut batch = Batch::of(due.values().map(Vec::len).sum());
+            for (repository, digests) in due {
                 let review =
                     self.metadata
                         .review_manifests(&repository, digests, moment, round.policy);
@@ -197,8 +196,8 @@ impl Operations {
         }
         let due = self.metadata.due_links(moment, REVIEWS).await?;
         if !due.is_empty() {
-            let mut batch = Batch::of(due.len());
-            for (repository, digests) in by_repository(due) {
+            let mut batch = Batch::of(due.values().map(Vec::len).sum());
+            for (repository, digests) in due {
                 let review = self.metadata.review_links(&repository, digests, moment);
                 batch.collected.extend(review.await?);
             }
@@ -367,12 +366,4 @@ fn not_deleted(object: Discarded, error: &StorageError) -> String {
         "stored bytes that are no longer needed could not be deleted; it will be tried again"
     );
     object.storage_key
-}
-
-fn by_repository(due: Vec<(RepositoryName, Digest)>) -> BTreeMap<RepositoryName, Vec<Digest>> {
-    let mut grouped: BTreeMap<RepositoryName, Vec<Digest>> = BTreeMap::new();
-    for (repository, digest) in due {
-        grouped.entry(repository).or_default().push(digest);
-    }
-    grouped
 }
