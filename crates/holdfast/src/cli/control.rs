@@ -2,6 +2,7 @@
 //!
 //! Both answer through the same handlers (`http/api`), so a command does the same with and without a server.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -234,10 +235,15 @@ impl Control {
     }
 }
 
-/// A path with a query.
-pub(super) fn query(path: &str, pairs: &[(&str, &str)]) -> String {
+/// A path with a query of what is there.
+pub(super) fn query(path: &str, pairs: &[(&str, Option<&dyn fmt::Display>)]) -> String {
     let mut encoded = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
-    encoded.extend_pairs(pairs).finish()
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            encoded.append_pair(name, &value.to_string());
+        }
+    }
+    encoded.finish()
 }
 
 /// An answer, part by part.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use holdfast_model::{Digest, RepositoryName};
 use http::Method;
 
-use super::{control, print};
+use super::{control, say};
 use crate::config::parse_duration;
 use crate::http::api::{GcEvent, RunGc};
 
@@ -79,18 +79,20 @@ struct Report {
 impl Report {
     fn take(&mut self, event: GcEvent) {
         match event {
-            GcEvent::Repository { repository } => print(format_args!("{repository}\n")),
+            GcEvent::Repository { repository } => {
+                say(&format!("{repository}\n"));
+            }
             GcEvent::Kept {
                 repository,
                 digest,
                 blobs,
             } => {
                 // The space at the end is Distribution's.
-                print(format_args!("{repository}: marking manifest {digest} \n"));
+                say(&format!("{repository}: marking manifest {digest} \n"));
                 self.marked.insert(digest);
                 for blob in blobs {
                     if self.marked.insert(blob) {
-                        print(format_args!("{repository}: marking blob {blob}\n"));
+                        say(&format!("{repository}: marking blob {blob}\n"));
                     }
                 }
             }
@@ -111,29 +113,29 @@ impl Report {
     fn end(self, dry_run: bool) -> ExitCode {
         if !self.quiet {
             for digest in &self.manifests {
-                print(format_args!("manifest eligible for deletion: {digest}\n"));
+                say(&format!("manifest eligible for deletion: {digest}\n"));
             }
-            print(format_args!(
+            say(&format!(
                 "\n{} blobs marked, {} blobs and {} manifests eligible for deletion\n",
                 self.marked.len(),
                 self.blobs.len(),
                 self.manifests.len()
             ));
             for (digest, size) in &self.blobs {
-                print(format_args!(
+                say(&format!(
                     "blob eligible for deletion: {digest} size: {size}\n"
                 ));
             }
             for (repository, digest) in &self.links {
-                print(format_args!(
+                say(&format!(
                     "{repository}: layer link eligible for deletion: {digest}\n"
                 ));
             }
             let eligible: u64 = self.blobs.iter().map(|(_, size)| size).sum();
             if dry_run {
-                print(format_args!("{eligible} bytes would be freed\n"));
+                say(&format!("{eligible} bytes would be freed\n"));
             } else {
-                print(format_args!("{} bytes freed\n", self.freed));
+                say(&format!("{} bytes freed\n", self.freed));
             }
         }
         if self.incomplete {

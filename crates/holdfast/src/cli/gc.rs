@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_model::{Digest, RepositoryName};
 use http::Method;
 
-use super::{ConfigOption, control, garbage_collect, print};
+use super::manifest::ContentName;
+use super::{ConfigOption, control, garbage_collect, say};
 use crate::http::api::{GcEvent, GcStatus, RunGc, Why};
 
 #[derive(clap::Args)]
@@ -43,20 +43,11 @@ enum Command {
     /// Say why a manifest or blob is kept, and until when.
     Why {
         /// What is asked about: repository@digest.
-        #[arg(value_name = "REPOSITORY@DIGEST", value_parser = subject)]
-        subject: (RepositoryName, Digest),
+        #[arg(value_name = "REPOSITORY@DIGEST")]
+        subject: ContentName,
         #[command(flatten)]
         config: ConfigOption,
     },
-}
-
-fn subject(text: &str) -> Result<(RepositoryName, Digest), String> {
-    let (name, digest) = text
-        .split_once('@')
-        .ok_or("expected repository@digest, such as app@sha256:…")?;
-    let name = name.parse().map_err(|why| format!("{name}: {why}"))?;
-    let digest = digest.parse().map_err(|why| format!("{digest}: {why}"))?;
-    Ok((name, digest))
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
@@ -84,20 +75,15 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             control
                 .follow(Method::POST, "/gc/run", &wish, event)
                 .await?;
-            Ok(if all {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(1)
-            })
+            Ok(ExitCode::from(u8::from(!all)))
         }),
-        Some(Command::Why {
-            subject: (repository, digest),
-            config,
-        }) => control::run(config.config, async |control| {
-            let digest = digest.to_string();
+        Some(Command::Why { subject, config }) => control::run(config.config, async |control| {
             let target = control::query(
                 "/gc/why",
-                &[("repository", repository.as_str()), ("digest", &digest)],
+                &[
+                    ("repository", Some(&subject.repository)),
+                    ("digest", Some(&subject.digest)),
+                ],
             );
             let why: Why = control.ask(Method::GET, &target, &()).await?;
             Ok(explain(&why))
@@ -114,21 +100,21 @@ fn tell(event: GcEvent) -> bool {
             digest,
             reason,
         } => {
-            print(format_args!("manifest {repository}@{digest} {reason}\n"));
+            say(&format!("manifest {repository}@{digest} {reason}\n"));
         }
         GcEvent::Link { repository, digest } => {
-            print(format_args!("link {repository}@{digest}\n"));
+            say(&format!("link {repository}@{digest}\n"));
         }
-        GcEvent::Blob { digest, size } => print(format_args!("blob {digest} {size} bytes\n")),
+        GcEvent::Blob { digest, size } => {
+            say(&format!("blob {digest} {size} bytes\n"));
+        }
         GcEvent::Done {
             objects,
             bytes,
             failed,
             ..
         } => {
-            print(format_args!(
-                "{objects} objects deleted, {bytes} bytes freed\n"
-            ));
+            say(&format!("{objects} objects deleted, {bytes} bytes freed\n"));
             if failed > 0 {
                 eprintln!("{failed} objects could not be deleted; the log says why");
             }
@@ -139,16 +125,16 @@ fn tell(event: GcEvent) -> bool {
 }
 
 fn show(status: &GcStatus) {
-    print(format_args!("grace {} seconds\n", status.grace_seconds));
+    say(&format!("grace {} seconds\n", status.grace_seconds));
     for queue in &status.queues {
         let due = queue.first_due.as_deref().unwrap_or("-");
-        print(format_args!(
+        say(&format!(
             "{:<10} {:>9} waiting, first due {due}\n",
             queue.name, queue.waiting
         ));
     }
     for (date, day) in &status.days {
-        print(format_args!(
+        say(&format!(
             "{date} {} manifests, {} links, {} blobs, {} objects, {} bytes freed\n",
             day.manifests, day.links, day.blobs, day.objects, day.bytes
         ));
@@ -162,13 +148,9 @@ fn explain(why: &Why) -> ExitCode {
         (false, true) => "there is a blob of this digest",
         (false, false) => "the repository has neither manifest nor blob of this digest",
     };
-    print(format_args!("{what}\n"));
+    say(&format!("{what}\n"));
     for reason in &why.reasons {
-        print(format_args!("- {reason}\n"));
+        say(&format!("- {reason}\n"));
     }
-    if why.manifest || why.blob {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    }
+    ExitCode::from(u8::from(!why.manifest && !why.blob))
 }

@@ -23,7 +23,7 @@ pub(super) enum Command {
     /// Bring a deleted manifest back, an index with the manifests it names.
     Restore {
         /// The manifest, as `<repository>@<digest>`.
-        name: ManifestName,
+        name: ContentName,
         #[command(flatten)]
         config: ConfigOption,
     },
@@ -31,18 +31,18 @@ pub(super) enum Command {
 
 /// `<repository>@<digest>`
 #[derive(Clone, Debug)]
-pub(super) struct ManifestName {
-    repository: RepositoryName,
-    digest: Digest,
+pub(super) struct ContentName {
+    pub(super) repository: RepositoryName,
+    pub(super) digest: Digest,
 }
 
-impl FromStr for ManifestName {
+impl FromStr for ContentName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('@');
         let (repository, digest) = parts.ok_or("expected <repository>@<digest>")?;
-        Ok(ManifestName {
+        Ok(ContentName {
             repository: repository.parse().map_err(|error| format!("{error}"))?,
             digest: digest.parse().map_err(|error| format!("{error}"))?,
         })
@@ -75,12 +75,13 @@ async fn trash(
 ) -> Result<ExitCode, String> {
     let mut after: Option<Digest> = None;
     loop {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("repository", repository.as_str());
-        if let Some(after) = after {
-            query.append_pair("after", &after.to_string());
-        }
-        let target = format!("/manifests/trash?{}", query.finish());
+        let target = control::query(
+            "/manifests/trash",
+            &[
+                ("repository", Some(repository)),
+                ("after", after.as_ref().map(|after| after as _)),
+            ],
+        );
         let found: Trash = control.ask(Method::GET, &target, &()).await?;
         for manifest in &found.manifests {
             say(&format!(

@@ -200,11 +200,6 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// Prints a part of the output, as [`say`] does.
-fn print(text: std::fmt::Arguments<'_>) {
-    let _ = say(&text.to_string());
-}
-
 /// Where the images of `registry:2` and `registry:3` have their configuration.
 const INSTALLED_CONFIGS: [&str; 2] = [
     "/etc/docker/registry/config.yml",

@@ -87,14 +87,15 @@ async fn history(
     let (mut left, mut before) = (limit, None);
     while left > 0 {
         let page = left.min(PAGE);
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("repository", name.repository.as_str());
-        query.append_pair("tag", name.tag.as_str());
-        query.append_pair("limit", &page.to_string());
-        if let Some(before) = before {
-            query.append_pair("before", &i64::to_string(&before));
-        }
-        let target = format!("/tags/history?{}", query.finish());
+        let target = control::query(
+            "/tags/history",
+            &[
+                ("repository", Some(&name.repository)),
+                ("tag", Some(&name.tag)),
+                ("limit", Some(&page)),
+                ("before", before.as_ref().map(|before: &i64| before as _)),
+            ],
+        );
         let found: History = control.ask(Method::GET, &target, &()).await?;
         let shown = |digest: &Option<Digest>| match digest {
             Some(digest) => digest.to_string(),
