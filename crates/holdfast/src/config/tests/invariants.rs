@@ -22,7 +22,7 @@ storage:
   maintenance:
     readonly: {enabled: true}
     uploadpurging: {enabled: true, age: 48h, interval: 12h, dryrun: true}
-metadata: {path: /srv/metadata.db}
+metadata: {path: /srv/metadata.db, snapshots: {interval: 2h, keep: 4}}
 access: {anonymouspull: true, administrators: [root]}
 auth:
   htpasswd: {realm: Registry Realm, path: /auth/htpasswd}
