@@ -208,7 +208,7 @@ impl Visit for Fields<'_> {
 
 /// The time now, for lines.
 pub(crate) fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(clock::now().as_micros()).unwrap_or_default()
+    clock::date(clock::now())
 }
 
 #[cfg(test)]

@@ -410,7 +410,7 @@ async fn token(app: &App, parts: &Parts) -> Result<Response<Body>, Error> {
     };
     let now = clock::now();
     let token = app.access.token(&caller, now).ok_or(RouteError::NotFound)?;
-    let issued = chrono::DateTime::from_timestamp_micros(now.as_micros()).unwrap_or_default();
+    let issued = clock::date(now);
     let answer = serde_json::json!({
         "token": token,
         "access_token": token,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime};
+use chrono::NaiveTime;
 use holdfast_model::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -94,9 +94,7 @@ fn is_open(window: Option<(NaiveTime, NaiveTime)>, now: Timestamp) -> bool {
     let Some((from, to)) = window else {
         return true;
     };
-    let time = DateTime::from_timestamp_micros(now.as_micros())
-        .unwrap_or_default()
-        .time();
+    let time = clock::date(now).time();
     if from <= to {
         from <= time && time < to
     } else {

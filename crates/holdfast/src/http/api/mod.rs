@@ -25,7 +25,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use holdfast_model::Timestamp;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
@@ -35,6 +35,7 @@ use super::body::Body;
 use super::change;
 use super::error::{self, Error};
 use crate::app::App;
+use crate::clock;
 
 pub(crate) use backup::{Backup, RestoreRepository};
 pub(crate) use check::Check;
@@ -82,9 +83,7 @@ pub(crate) async fn serve(app: &Arc<App>, request: &Request<'_>) -> Response<Bod
 
 /// A time as answers show it.
 fn time(time: Timestamp) -> String {
-    DateTime::from_timestamp_micros(time.as_micros())
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
+    clock::date(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// A text of a request as what it stands for; the error names it.

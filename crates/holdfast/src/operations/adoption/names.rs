@@ -7,8 +7,7 @@ use holdfast_metadata::{FoundRepository, Problem, ProblemKind};
 use holdfast_model::RepositoryName;
 use holdfast_storage::{Listed, Listing, StorageKey};
 
-use super::layout;
-use crate::clock;
+use super::{layout, walk};
 use crate::operations::{Operations, Result};
 
 /// What the walk over the names comes to.
@@ -181,14 +180,5 @@ impl Operations {
 }
 
 fn problem(kind: ProblemKind, place: &impl ToString, detail: &str) -> Named {
-    Named::Problem(Box::new(Problem {
-        repository: String::new(),
-        kind,
-        place: place.to_string(),
-        tag: None,
-        digest: None,
-        manifest: None,
-        detail: detail.to_owned(),
-        found_at: clock::now(),
-    }))
+    Named::Problem(Box::new(walk::problem(kind, place, detail)))
 }

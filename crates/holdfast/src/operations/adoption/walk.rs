@@ -383,7 +383,8 @@ fn stray(entry: Listed) -> Problem {
     }
 }
 
-fn problem(kind: ProblemKind, place: &impl ToString, detail: &str) -> Problem {
+/// One that is of no repository.
+pub(super) fn problem(kind: ProblemKind, place: &impl ToString, detail: &str) -> Problem {
     Problem {
         repository: String::new(),
         kind,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use holdfast_metadata::StaleBlob;
-use holdfast_model::{Digest, Timestamp};
+use holdfast_model::Digest;
 
 use super::Damage;
 use super::verify::Pace;
@@ -53,7 +53,7 @@ impl Operations {
     pub(crate) async fn scrub(&self, interval: Duration, bytes_per_second: u64) -> Result<Pass> {
         let mut pace = Pace::new(Some(bytes_per_second));
         let mut pass = Pass::default();
-        let due = before(clock::now(), interval);
+        let due = clock::now().minus(interval);
         let mut after: Option<StaleBlob> = None;
         let mut verified = Vec::new();
         let mut unnoted = 0;
@@ -118,10 +118,4 @@ impl Operations {
         let blobs = std::mem::take(verified);
         Ok(self.metadata.blobs_verified(blobs, clock::now()).await?)
     }
-}
-
-/// The time so long before another.
-fn before(now: Timestamp, interval: Duration) -> Timestamp {
-    let micros = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(now.as_micros().saturating_sub(micros))
 }
