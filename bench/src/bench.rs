@@ -56,6 +56,8 @@ pub(crate) enum Placement {
 pub(crate) struct Round<'a> {
     pub(crate) bench: &'a Bench,
     pub(crate) server: &'a Server,
+    /// One of the case's conditions.
+    pub(crate) condition: &'static str,
 }
 
 impl Bench {

@@ -72,7 +72,7 @@ pub(crate) fn run(
         measure(
             group,
             case.as_ref(),
-            &mut contestants,
+            &contestants,
             rounds,
             bench,
             &mut outcome,
@@ -146,9 +146,19 @@ impl Contestant {
         }
     }
 
-    fn round(&mut self, group: &dyn Group, case: &dyn Case, bench: &Bench) -> Result<Sample> {
+    fn round(
+        &self,
+        group: &dyn Group,
+        case: &dyn Case,
+        condition: &'static str,
+        bench: &Bench,
+    ) -> Result<Sample> {
         let round = |server: &Server| {
-            let sample = case.round(&Round { bench, server });
+            let sample = case.round(&Round {
+                bench,
+                server,
+                condition,
+            });
             sample.map_err(|error| format!("{error}\n{}", server.log()).into())
         };
         if !group.fresh() {
@@ -173,8 +183,17 @@ impl Outcome {
 
 /// Who has a turn in a round.
 enum Turn<'a> {
-    Server(&'a mut Contestant),
+    Server(&'a Contestant, &'static str),
     Limit(Limit<'a>),
+}
+
+impl Turn<'_> {
+    fn name(&self) -> String {
+        match self {
+            Turn::Server(contestant, condition) => format!("{}{condition}", contestant.name),
+            Turn::Limit(limit) => limit.name.to_owned(),
+        }
+    }
 }
 
 struct Seat<'a> {
@@ -188,16 +207,19 @@ struct Seat<'a> {
 fn measure(
     group: &dyn Group,
     case: &dyn Case,
-    contestants: &mut [Contestant],
+    contestants: &[Contestant],
     rounds: Rounds,
     bench: &Bench,
     outcome: &mut Outcome,
 ) -> Result<()> {
     let baseline = contestants.first().map(|first| first.name.clone());
     let servers = contestants
-        .iter_mut()
+        .iter()
         .filter(|contestant| !contestant.failed && case.takes(contestant.found.software))
-        .map(Turn::Server);
+        .flat_map(|contestant| {
+            let conditions = case.conditions().iter();
+            conditions.map(move |condition| Turn::Server(contestant, condition))
+        });
     let limits = case.limits().into_iter().map(Turn::Limit);
     let mut seats: Vec<Seat<'_>> = servers
         .chain(limits)
@@ -217,12 +239,12 @@ fn measure(
                 continue;
             }
             let begun = Instant::now();
-            let (name, result) = match &mut seat.turn {
-                Turn::Server(contestant) => {
-                    let result = contestant.round(group, case, bench);
-                    (contestant.name.as_str(), result)
+            let name = seat.turn.name();
+            let result = match &seat.turn {
+                Turn::Server(contestant, condition) => {
+                    contestant.round(group, case, condition, bench)
                 }
-                Turn::Limit(limit) => (limit.name, (limit.round)(bench)),
+                Turn::Limit(limit) => (limit.round)(bench),
             };
             if bench.running.interrupted() {
                 return Err("interrupted".into());
@@ -246,9 +268,10 @@ fn measure(
         }
     }
     for seat in seats {
-        let (contestant, baseline) = match seat.turn {
-            Turn::Server(contestant) => (contestant.name.clone(), contestant.baseline.clone()),
-            Turn::Limit(limit) => (limit.name.to_owned(), baseline.clone().unwrap_or_default()),
+        let contestant = seat.turn.name();
+        let baseline = match seat.turn {
+            Turn::Server(contestant, _) => contestant.baseline.clone(),
+            Turn::Limit(_) => baseline.clone().unwrap_or_default(),
         };
         let measured = Measured {
             group: group.name(),

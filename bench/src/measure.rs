@@ -11,6 +11,8 @@ pub(crate) enum Unit {
     Requests,
     /// Images per second, processor seconds per image.
     Images,
+    /// Manifests collected with their blobs: a second, processor seconds per 1,000 of them.
+    Collected,
     /// Times in milliseconds, of which less is better.
     Start,
 }
@@ -64,7 +66,7 @@ impl Unit {
     fn speed_unit(self) -> f64 {
         match self {
             Unit::Bytes => 1024.0 * 1024.0,
-            Unit::Requests | Unit::Images | Unit::Start => 1.0,
+            Unit::Requests | Unit::Images | Unit::Collected | Unit::Start => 1.0,
         }
     }
 
@@ -72,7 +74,7 @@ impl Unit {
     fn cost_unit(self) -> f64 {
         match self {
             Unit::Bytes => 1024.0 * 1024.0 * 1024.0,
-            Unit::Requests => 1000.0,
+            Unit::Requests | Unit::Collected => 1000.0,
             Unit::Images | Unit::Start => 1.0,
         }
     }
@@ -83,6 +85,7 @@ impl Unit {
             Unit::Bytes => ["MiB/s", "CPU s/GiB"],
             Unit::Requests => ["requests/s", "CPU s/1,000"],
             Unit::Images => ["images/s", "CPU s/image"],
+            Unit::Collected => ["manifests/s", "CPU s/1,000"],
             Unit::Start => ["start ms", "CPU s/start"],
         }
     }

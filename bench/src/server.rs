@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,8 +24,9 @@ use crate::delay_line::DelayLine;
 use crate::process::Processes;
 use crate::software::{Found, Kind, Setting, Software, Variant};
 
-/// Longest wait for a server to answer after its start.
-const START_SECONDS: u64 = 60;
+/// Longest wait for a server to answer after its start. Holdfast begins with a snapshot of a database that others
+/// wrote, which takes a while when it is large.
+const START_SECONDS: u64 = 300;
 const START_POLL: Duration = Duration::from_millis(1);
 /// Longest wait for a server to end by itself.
 const END_SECONDS: u64 = 5;
@@ -132,9 +133,19 @@ impl Server {
     /// Ends the server and starts it again where it was. Returns the seconds from the start of the program
     /// to its first answer.
     pub(crate) fn restart(&self, bench: &Bench) -> Result<f64> {
+        self.restart_after(bench, || Ok(()))
+    }
+
+    /// As [`Server::restart`], with some work between the end and the start.
+    pub(crate) fn restart_after(
+        &self,
+        bench: &Bench,
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<f64> {
         let started = {
             let mut child = lock(&self.child);
             end(&mut child);
+            work()?;
             let started = Instant::now();
             let address = self.target.address;
             let namespace = self.namespace.as_deref();
@@ -186,6 +197,13 @@ impl Server {
 
     pub(crate) fn processes(&self) -> Processes {
         Processes::of(lock(&self.child).id())
+    }
+
+    /// Another command of the same program, which is given the server's configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.found.other_command(arguments);
+        command.current_dir(&self.home).stdin(Stdio::null());
+        command
     }
 
     /// The directory it keeps everything in.

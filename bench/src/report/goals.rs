@@ -271,6 +271,36 @@ const GOALS: &[Goal] = &[
         bound: Bound::AtMost(1.2),
         ..GOAL
     },
+    Goal {
+        text: "Collecting garbage: p99 of pulls and pushes at most 1.5 × idle",
+        group: "gc-huge",
+        cases: &[
+            "by tag, 1000 per second, 1000000 manifests",
+            "64 KiB pushes, 200 per second, 1000000 manifests",
+        ],
+        contestant: "holdfast (collecting)",
+        against: Against::Rows(&[HOLDFAST]),
+        measure: Measure::Of(Figure::P99),
+        bound: Bound::AtMost(1.5),
+    },
+    Goal {
+        text: "… CPU for a deleted manifest among 1,000,000: at most 1.5 × among 10,000",
+        group: "gc-huge",
+        cases: &["gc run, 1000000 manifests"],
+        against: Against::Case("gc", "gc run, 10000 manifests"),
+        measure: Measure::Of(Figure::Cost),
+        bound: Bound::AtMost(1.5),
+        ..GOAL
+    },
+    Goal {
+        text: "… CPU at most half of Distribution's garbage-collect",
+        group: "gc",
+        cases: &["garbage-collect, 10000 manifests"],
+        against: Against::Rows(&[DOCKER_REGISTRY, DISTRIBUTION_V3]),
+        measure: Measure::Of(Figure::Cost),
+        bound: Bound::AtMost(0.5),
+        ..GOAL
+    },
 ];
 
 impl Bound {

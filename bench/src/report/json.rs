@@ -22,6 +22,7 @@ fn result(row: &Measured) -> Value {
         Unit::Bytes => ("mib_per_second", "cpu_seconds_per_gib"),
         Unit::Requests => ("requests_per_second", "cpu_seconds_per_1000_requests"),
         Unit::Images => ("images_per_second", "cpu_seconds_per_image"),
+        Unit::Collected => ("manifests_per_second", "cpu_seconds_per_1000_manifests"),
         Unit::Start => ("start_milliseconds", "cpu_seconds_per_start"),
     };
     json!({

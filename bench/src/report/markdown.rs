@@ -33,7 +33,13 @@ impl Report {
                 continue;
             }
             let _ = write!(text, "\n## {group}\n\n{about}\n");
-            for unit in [Unit::Bytes, Unit::Requests, Unit::Images, Unit::Start] {
+            for unit in [
+                Unit::Bytes,
+                Unit::Requests,
+                Unit::Images,
+                Unit::Collected,
+                Unit::Start,
+            ] {
                 let rows: Vec<&Measured> = rows
                     .iter()
                     .copied()

@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 use super::{Setting, Variant};
 use crate::Result;
 
+/// The file, in the server's directory.
+pub(crate) const CONFIG: &str = "config.yml";
+/// A file in the server's directory with sections that a workload wants beside the others.
+pub(crate) const MORE: &str = "more.yml";
+
 /// `serve <file>`, with Distribution's stock configuration but for its address, directory and logs.
 pub(super) fn arguments(setting: &Setting<'_>) -> Result<Vec<OsString>> {
     let data = setting.home.join("data");
@@ -44,7 +49,10 @@ http:
             )?;
         }
     }
-    let path = setting.home.join("config.yml");
+    if let Ok(more) = std::fs::read_to_string(setting.home.join(MORE)) {
+        text.push_str(&more);
+    }
+    let path = setting.home.join(CONFIG);
     std::fs::write(&path, text)?;
     Ok(vec!["serve".into(), path.into()])
 }

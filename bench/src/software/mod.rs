@@ -3,7 +3,7 @@
 //! One more server is one more entry in [`ALL`]: how its program is found, and how it is told where to
 //! listen and where to keep its data.
 
-mod distribution;
+pub(crate) mod distribution;
 mod find;
 mod nginx;
 mod zot;
@@ -254,6 +254,13 @@ impl Found {
         // Distribution v3 sends traces to a collector unless told otherwise.
         command.env("OTEL_TRACES_EXPORTER", "none");
         Ok(command)
+    }
+
+    /// Another command of the program.
+    pub(crate) fn other_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments);
+        command
     }
 
     /// What the program says its version is.

@@ -5,6 +5,7 @@ mod cold;
 mod distant;
 mod fairness;
 mod footprint;
+mod gc;
 mod lists;
 mod manifest;
 mod pull;
@@ -59,6 +60,8 @@ pub(crate) fn groups(scale: &Scale) -> Vec<Box<dyn Group>> {
         Box::new(lists::Lists::huge()),
         Box::new(footprint::Footprint::small()),
         Box::new(footprint::Footprint::huge()),
+        Box::new(gc::Gc::small()),
+        Box::new(gc::Gc::huge()),
     ]
 }
 
@@ -107,6 +110,11 @@ pub(crate) trait Case {
     /// Whether this server takes part.
     fn takes(&self, _software: &Software) -> bool {
         true
+    }
+
+    /// Under which conditions each server is measured in turn; what is added to its name for each.
+    fn conditions(&self) -> &'static [&'static str] {
+        &[""]
     }
 
     /// One round on one server.

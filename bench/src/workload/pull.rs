@@ -179,7 +179,7 @@ impl Case for PullCase<'_> {
         })?;
         let amount = match self.unit() {
             Unit::Requests => bytes.get() as f64 / SMALL_BYTES as f64,
-            Unit::Bytes | Unit::Images | Unit::Start => bytes.get() as f64,
+            Unit::Bytes | Unit::Images | Unit::Collected | Unit::Start => bytes.get() as f64,
         };
         Ok(Sample { amount, ..sample })
     }
