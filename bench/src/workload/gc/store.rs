@@ -211,8 +211,7 @@ pub(super) fn write_rows(database: &Path, manifests: usize, now: i64) -> Result<
             }
         }
     }
-    tx.commit()?;
-    Ok(connection.execute_batch("PRAGMA optimize")?)
+    Ok(tx.commit()?)
 }
 
 /// Takes manifests out as clients' deletions leave them: their links wait for the collector, their payloads in

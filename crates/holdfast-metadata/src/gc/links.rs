@@ -14,12 +14,16 @@ use crate::blobs::mark_used;
 use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
 use crate::{Metadata, Result, repositories};
 
-pub(crate) const DUE_LINKS: &str = "SELECT r.path, q.digest
-     FROM gc_link_queue q JOIN repositories r ON r.id = q.repo_id
+// The path is asked for row by row: as a join, a planner that knows few repositories and no queue would begin
+// with the repositories and sort all of the queue for each look.
+pub(crate) const DUE_LINKS: &str =
+    "SELECT (SELECT r.path FROM repositories r WHERE r.id = q.repo_id), q.digest
+     FROM gc_link_queue q
      WHERE q.due_at <= ?1 ORDER BY q.due_at LIMIT ?2";
 /// Nobody queues a link whose lease simply ends: the index of leases is its queue.
-pub(crate) const ENDED_LEASES: &str = "SELECT r.path, l.digest
-     FROM repo_blobs l JOIN repositories r ON r.id = l.repo_id
+pub(crate) const ENDED_LEASES: &str =
+    "SELECT (SELECT r.path FROM repositories r WHERE r.id = l.repo_id), l.digest
+     FROM repo_blobs l
      WHERE l.used = 0 AND l.lease_until <= ?1 ORDER BY l.lease_until LIMIT ?2";
 
 impl Metadata {

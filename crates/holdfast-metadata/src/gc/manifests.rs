@@ -12,8 +12,9 @@ use crate::operation::{Durability, Operation, Outdated, Transaction, Write, para
 use crate::{Metadata, Result, repositories};
 
 // What waits for a policy, not for the grace period, is not hurried: reason 3.
-pub(crate) const DUE_MANIFESTS: &str = "SELECT r.path, q.digest
-     FROM gc_manifest_queue q JOIN repositories r ON r.id = q.repo_id
+pub(crate) const DUE_MANIFESTS: &str =
+    "SELECT (SELECT r.path FROM repositories r WHERE r.id = q.repo_id), q.digest
+     FROM gc_manifest_queue q
      WHERE q.due_at <= ?1 AND (q.reason <> 3 OR q.due_at <= ?2) ORDER BY q.due_at LIMIT ?3";
 
 impl Metadata {

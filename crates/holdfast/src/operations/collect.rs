@@ -20,8 +20,8 @@ use super::{Error, Operations, Result};
 use crate::clock;
 use crate::error_chain::chain;
 
-/// Reviews in one transaction: pushes wait for it.
-const REVIEWS: usize = 64;
+/// Reviews in one commit: pushes wait for it.
+const REVIEWS: usize = 16;
 /// Objects deleted at a time.
 const OBJECTS: usize = 64;
 /// Manifests looked at for their tags at a time.
@@ -180,36 +180,40 @@ impl Operations {
         Ok(reclaimed)
     }
 
-    /// Reviews a batch; `None` when nothing is due.
+    /// Reviews a batch; `None` when nothing is due. What was begun is ended before more is begun: space comes
+    /// back from the first batch on, however much waits.
     async fn review(&self, round: &Round) -> Result<Option<Batch>> {
         let moment = self.moment(round.grace);
-        let due = self.metadata.due_manifests(moment, REVIEWS).await?;
+        let metadata = &self.metadata;
+        let due = metadata.due_blobs(moment, REVIEWS).await?;
         if !due.is_empty() {
-            let mut batch = Batch::of(due.values().map(Vec::len).sum());
-            for (repository, digests) in due {
-                let review =
-                    self.metadata
-                        .review_manifests(&repository, digests, moment, round.policy);
-                batch.collected.extend(review.await?);
-            }
+            let mut batch = Batch::of(due.len());
+            batch.collected = metadata.review_blobs(due, moment, moment.now).await?;
             return Ok(Some(batch));
         }
-        let due = self.metadata.due_links(moment, REVIEWS).await?;
+        let due = metadata.due_links(moment, REVIEWS).await?;
         if !due.is_empty() {
-            let mut batch = Batch::of(due.values().map(Vec::len).sum());
-            for (repository, digests) in due {
-                let review = self.metadata.review_links(&repository, digests, moment);
-                batch.collected.extend(review.await?);
-            }
-            return Ok(Some(batch));
+            let reviewed = due.values().map(Vec::len).sum();
+            let review = async |(repository, digests)| {
+                metadata.review_links(&repository, digests, moment).await
+            };
+            return Ok(Some(
+                Batch::all(reviewed, due.into_iter().map(review)).await?,
+            ));
         }
-        let due = self.metadata.due_blobs(moment, REVIEWS).await?;
+        let due = metadata.due_manifests(moment, REVIEWS).await?;
         if due.is_empty() {
             return Ok(None);
         }
-        let mut batch = Batch::of(due.len());
-        batch.collected = self.metadata.review_blobs(due, moment, moment.now).await?;
-        Ok(Some(batch))
+        let reviewed = due.values().map(Vec::len).sum();
+        let review = async |(repository, digests)| {
+            metadata
+                .review_manifests(&repository, digests, moment, round.policy)
+                .await
+        };
+        Ok(Some(
+            Batch::all(reviewed, due.into_iter().map(review)).await?,
+        ))
     }
 
     /// Deletes a batch of what is in the outbox; how many were tried.
@@ -348,6 +352,18 @@ impl Batch {
             reviewed,
             collected: Vec::new(),
         }
+    }
+
+    /// Reviews in several repositories. All at once, so that they share a commit: each would wait for a sync.
+    async fn all(
+        reviewed: usize,
+        reviews: impl Iterator<Item = impl Future<Output = holdfast_metadata::Result<Vec<Collected>>>>,
+    ) -> Result<Batch> {
+        let mut batch = Batch::of(reviewed);
+        for collected in futures_util::future::join_all(reviews).await {
+            batch.collected.extend(collected?);
+        }
+        Ok(batch)
     }
 }
 
