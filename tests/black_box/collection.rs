@@ -283,7 +283,7 @@ fn status_and_reasons() {
         .mentions(&format!("{} needs the blob", image.manifest.digest));
     let absent = why(&format!("sha256:{}", "0".repeat(64))).refused();
     absent.mentions("neither manifest nor blob");
-    why("nonsense").refused().mentions("nonsense: ");
+    why("nonsense").refused().mentions("invalid value");
 
     delete(&registry, "gc/a", &image.manifest.digest);
     why(&image.manifest.digest)

@@ -1,7 +1,7 @@
 //! The management API: on the control socket, on the main address, and through commands with and without a
 //! server.
 
-use holdfast_tests::{Findings, PASSWORD, Registry, USER};
+use holdfast_tests::{Findings, PASSWORD, Registry, USER, Workbench};
 use serde_json::json;
 
 fn session(registry: &Registry, repository: &str) -> String {
@@ -49,6 +49,31 @@ fn sessions_are_listed_and_cancelled_with_and_without_a_server() {
     assert_eq!(registry.manage(&["uploads", "list"]).run().text(), "");
 }
 
+/// A command that looks must not make what it looks for.
+#[test]
+fn where_no_registry_was_nothing_is_made() {
+    let bench = Workbench::new();
+    let data = bench.path("data");
+    let config = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: ':0'}}\n",
+        data.display()
+    );
+    let config = bench.file("config.yml", config);
+    for arguments in [
+        &["gc", "status"][..],
+        &["uploads", "list"],
+        &["maintenance", "status"],
+        &["check"],
+    ] {
+        let command = Registry::command()
+            .args(arguments)
+            .arg("--config")
+            .arg(&config);
+        command.refused().mentions("there is no registry's data");
+    }
+    assert!(!data.exists());
+}
+
 #[test]
 fn only_administrators_are_served() {
     let mut findings = Findings::new();
@@ -71,6 +96,18 @@ fn only_administrators_are_served() {
     findings.status("wrong password", &asked(&administered, "x"), 401);
     let answer = asked(&administered, PASSWORD);
     findings.status("an administrator", &answer, 200);
+    for (kind, status) in [
+        ("text/plain", 400),
+        ("application/json; charset=utf-8", 404),
+    ] {
+        let client = administered.http().with_password(USER, PASSWORD);
+        let id = "00000000-0000-4000-8000-000000000000";
+        let wish = json!({"repository": "a", "id": id}).to_string();
+        let request = client
+            .post("/api/v1/uploads/cancel")
+            .header("Content-Type", kind);
+        findings.status(kind, &request.body(wish).send(), status);
+    }
     findings.header(
         "an administrator",
         &answer,

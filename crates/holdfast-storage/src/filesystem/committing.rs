@@ -31,7 +31,8 @@ pub(super) struct Committing(Mutex<Vec<PathBuf>>);
 impl Committing {
     /// Makes the note of a commit that is about to happen.
     pub(super) fn note(&self, paths: &Paths, id: UploadId, key: &StorageKey) -> Result<()> {
-        let Some(note) = note_path(paths, id, key) else {
+        // Anything else is found by its name.
+        let Some(note) = key.digest().and_then(|_| note_path(paths, id, key)) else {
             return Ok(());
         };
         let settled = self.settled().pop();

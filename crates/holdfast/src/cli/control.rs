@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::{configuration_error, installed_config, load};
 use crate::app::App;
-use crate::config::{Config, Driver, Loaded};
+use crate::config::{Config, Driver, Loaded, Metadata};
 use crate::edge::SocketPath;
 use crate::error_chain::{attempt, chain};
 use crate::http::api::{self, Failed};
@@ -42,13 +42,30 @@ pub(super) fn run(
     config: Option<PathBuf>,
     command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
 ) -> ExitCode {
-    run_or(1, config, command)
+    run_on(config, 1, false, command)
+}
+
+/// The same for a command that may be the first to work on the data.
+pub(super) fn run_first(
+    config: Option<PathBuf>,
+    command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
+) -> ExitCode {
+    run_on(config, 1, true, command)
 }
 
 /// The same for a command that has another exit code for what could not be done.
 pub(super) fn run_or(
     failure: u8,
     config: Option<PathBuf>,
+    command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
+) -> ExitCode {
+    run_on(config, failure, false, command)
+}
+
+fn run_on(
+    config: Option<PathBuf>,
+    failure: u8,
+    first: bool,
     command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
 ) -> ExitCode {
     let failed = |error: &str| {
@@ -71,7 +88,7 @@ pub(super) fn run_or(
         Err(error) => return failed(&format!("cannot start the runtime: {error}")),
     };
     let code = runtime.block_on(async {
-        let control = Control::open(loaded).await?;
+        let control = Control::open(loaded, first).await?;
         let code = command(&control).await;
         if let Control::Here(app) = control {
             let closed = app.operations.metadata().close().await;
@@ -94,7 +111,7 @@ pub(super) fn socket(config: &Config) -> Option<PathBuf> {
 }
 
 impl Control {
-    async fn open(loaded: Loaded) -> Result<Control, String> {
+    async fn open(loaded: Loaded, first: bool) -> Result<Control, String> {
         if let Some(socket) = socket(&loaded.config) {
             match connect(&socket) {
                 Ok(server) => return Ok(server),
@@ -108,6 +125,16 @@ impl Control {
                     return Err(format!("cannot reach {}: {error}", socket.display()));
                 }
             }
+        }
+        if !first
+            && let Metadata::File(path) = &loaded.config.metadata
+            && !path.exists()
+        {
+            return Err(format!(
+                "there is no registry's data: {} does not exist; --config names another configuration, and \
+                 `holdfast serve` or `holdfast import` begin with an old registry's directory",
+                path.display()
+            ));
         }
         let app = App::build(&loaded.config, false).await?;
         Ok(Control::Here(Arc::new(app)))

@@ -49,7 +49,8 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         let wish = RunGc {
             dry_run: arguments.dry_run,
             delete_untagged: arguments.delete_untagged,
-            grace_seconds: arguments.grace.or(control.is_here().then_some(0.0)),
+            grace_seconds: arguments.grace,
+            offline: control.is_here(),
             marks: !arguments.quiet,
         };
         let mut report = Report {

@@ -68,6 +68,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
                 dry_run,
                 delete_untagged,
                 grace_seconds: grace,
+                offline: false,
                 marks: false,
             };
             let mut all = true;

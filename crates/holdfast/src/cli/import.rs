@@ -223,7 +223,7 @@ fn connection(host: &str, arguments: &ConnectionArguments) -> Result<Connection,
 }
 
 fn run_copy(arguments: &Arguments, wish: &Wish) -> ExitCode {
-    control::run(arguments.config.clone(), async |control: &Control| {
+    control::run_first(arguments.config.clone(), async |control: &Control| {
         let mut progress = Progress::new();
         let mut done = None;
         let json = arguments.json;
@@ -294,7 +294,7 @@ fn sums(totals: &Totals) -> String {
 }
 
 fn run_tree(arguments: Arguments) -> ExitCode {
-    control::run(arguments.config.clone(), async |control: &Control| {
+    control::run_first(arguments.config.clone(), async |control: &Control| {
         if !arguments.status {
             let wish = ImportTree {
                 rescan: arguments.rescan,

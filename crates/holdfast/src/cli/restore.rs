@@ -64,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn one(config: ConfigOption, wish: &RestoreRepository) -> ExitCode {
-    control::run(config.config, async move |control| {
+    control::run_first(config.config, async move |control| {
         let mut done = None;
         control
             .follow(

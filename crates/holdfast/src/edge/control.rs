@@ -3,16 +3,17 @@
 //! It lies in the registry's own directory, so that a command which knows the configuration finds the server.
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use crate::http::answer_control;
 
 /// Longest time for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 64;
 /// Connections at once; more wait.
 const CONNECTIONS: usize = 32;
 /// Longest path that the kernel takes for a socket, the NUL at its end not counted.
@@ -30,16 +33,23 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Listens at `path`. One that was left there is replaced: the caller holds the lock of the store.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    // Nobody may connect before the permissions are set, so that happens under another name.
     let fresh = path.with_extension("new");
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(SocketPath::new(&fresh)?.path())?;
-    fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Before it has a name, so that there is no moment in which others may connect: the file gets the
+    // permissions of the socket.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(
+        &socket,
+        &SocketAddrUnix::new(SocketPath::new(&fresh)?.path())?,
+    )?;
+    rustix::net::listen(&socket, BACKLOG)?;
     fs::rename(&fresh, path)?;
-    Ok(listener)
+    UnixListener::from_std(socket.into())
 }
 
 /// A path short enough for a socket, of the same file. It works while this lives.
@@ -105,6 +115,8 @@ pub(crate) async fn serve(listener: UnixListener, app: Arc<App>, stop: Cancellat
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[tokio::test]

@@ -263,6 +263,17 @@ async fn manage(
     if !app.access.administers(&caller) {
         return Err(error::not_administrator());
     }
+    // A browser that remembers an administrator's password sends it along with any site's form, but a form
+    // cannot send JSON.
+    let json = text(&parts.headers, CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/json")
+    });
+    if !json && !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(error::request_invalid(
+            "what changes something needs Content-Type: application/json",
+        ));
+    }
     Ok(administer(app, parts, path, incoming, false).await)
 }
 

@@ -17,6 +17,7 @@ const UNTAGGED_SETTING: &str = "gc.untagged";
 pub(super) async fn run(operations: Operations, gc: Gc, stop: CancellationToken) {
     let round = Round {
         grace: gc.grace,
+        ends_hold: false,
         policy: gc.policy(),
         rate: gc.rate,
         listener: None,

@@ -32,6 +32,8 @@ const WALKED: usize = 1000;
 pub(crate) struct Round {
     /// How long what lost its last use is kept; at most the configured grace.
     pub(crate) grace: Duration,
+    /// Whether a shorter grace also ends the wait after an adoption.
+    pub(crate) ends_hold: bool,
     /// What becomes of manifests without a tag.
     pub(crate) policy: UntaggedPolicy,
     /// Most steps in a second; zero for as many as can be.
@@ -114,8 +116,13 @@ impl Operations {
     }
 
     /// Refuses a round while what looks unused may be in use after all.
-    async fn ready_to_collect(&self, grace: Duration) -> Result<()> {
-        let moment = self.moment(grace);
+    async fn ready_to_collect(&self, round: &Round) -> Result<()> {
+        let moment = self.moment(round.grace);
+        let waited = if round.ends_hold {
+            moment.as_of
+        } else {
+            moment.now
+        };
         match self.metadata.gc_hold(moment.now).await? {
             Some(GcHold::WhileAdopting) => Err(Error::CollectionHeld(
                 "the storage of another registry is being adopted",
@@ -124,8 +131,9 @@ impl Operations {
                 "parts of another registry's storage could not be read when it was adopted: \
                  `holdfast import --status` names them, `holdfast import --rescan` looks again",
             )),
-            Some(GcHold::Until(time)) if time > moment.as_of => Err(Error::CollectionHeld(
-                "the storage of another registry was adopted less than gc.grace ago",
+            Some(GcHold::Until(time)) if time > waited => Err(Error::CollectionHeld(
+                "the storage of another registry was adopted less than gc.grace ago, and could still be gone back to; \
+                 --grace 0s ends that",
             )),
             Some(GcHold::Until(_)) | None => Ok(()),
         }
@@ -137,9 +145,10 @@ impl Operations {
     /// that is in use again.
     pub(crate) async fn collect(&self, round: &Round) -> Result<Reclaimed> {
         self.writable()?;
-        self.ready_to_collect(round.grace).await?;
         let mut reclaimed = Reclaimed::default();
         loop {
+            // A new walk over another registry's tree may begin in the middle of a round.
+            self.ready_to_collect(round).await?;
             // Turned read-only meanwhile, the round goes on another time.
             let Ok(change) = self.change() else {
                 return Ok(reclaimed);
@@ -317,7 +326,7 @@ impl Operations {
     ) -> Result<(Vec<Collected>, bool)> {
         /// Most things that one rehearsal names: other writes wait for it.
         const REHEARSED: usize = 100_000;
-        self.ready_to_collect(round.grace).await?;
+        self.ready_to_collect(round).await?;
         let moment = self.moment(round.grace);
         let (mut untagged, mut after) = (Vec::new(), None);
         while delete_untagged && untagged.len() < REHEARSED {

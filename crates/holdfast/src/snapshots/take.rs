@@ -116,6 +116,8 @@ impl Snapshots {
             view.copy_to(&copy)?;
             // The database's log may start over again while the copy is compressed.
             drop(view);
+            // A snapshot of a damaged database would in time push out the good ones.
+            recovery::check(&copy)?;
             let bytes = fs::metadata(&copy)?.len();
             compress(&copy, &sender)?;
             Ok(bytes)

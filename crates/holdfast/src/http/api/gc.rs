@@ -1,6 +1,6 @@
 //! `/api/v1/gc`: what the collector does, on demand and at present, and why something is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +106,8 @@ pub(crate) struct RunGc {
     pub(crate) delete_untagged: bool,
     /// How long what lost its last use is kept, in seconds; the configured grace at most, and if absent.
     pub(crate) grace_seconds: Option<f64>,
+    /// No server runs, so nobody can be in the middle of a push: without `grace_seconds` nothing is kept for one.
+    pub(crate) offline: bool,
     /// Also say what stays.
     pub(crate) marks: bool,
 }
@@ -214,9 +216,16 @@ async fn collect(operations: &Operations, wish: &RunGc, lines: &Lines) -> Result
     let grace = wish
         .grace_seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(configured, |grace| grace.min(configured));
+        .map(|grace| grace.min(configured));
+    let ends_hold = grace.is_some();
+    let grace = grace.unwrap_or(if wish.offline {
+        Duration::ZERO
+    } else {
+        configured
+    });
     let mut round = Round {
         grace,
+        ends_hold,
         policy: UntaggedPolicy::default(),
         // Whoever asks does not want to wait.
         rate: 0,
@@ -230,8 +239,17 @@ async fn collect(operations: &Operations, wish: &RunGc, lines: &Lines) -> Result
             .rehearse_collection(&round, wish.delete_untagged)
             .await?;
         if wish.marks {
+            let manifests: HashSet<_> = collected
+                .iter()
+                .filter_map(|one| match one {
+                    Collected::Manifest {
+                        repository, digest, ..
+                    } => Some((repository, digest)),
+                    _ => None,
+                })
+                .collect();
             let gone = |repository: &RepositoryName, digest: &Digest| {
-                collected.iter().any(|one| matches!(one, Collected::Manifest { repository: r, digest: d, .. } if r == repository && d == digest))
+                manifests.contains(&(repository, digest))
             };
             mark(operations, lines, gone).await?;
         }
