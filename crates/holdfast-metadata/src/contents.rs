@@ -16,11 +16,12 @@ pub(crate) const BLOBS: &str = "SELECT l.digest, b.size_bytes, b.storage_key, b.
 pub(crate) const MANIFESTS: &str = "SELECT m.id, m.digest
      FROM repositories r JOIN manifests m ON m.repo_id = r.id
      WHERE r.path = ?1 AND r.deleted_at IS NULL AND m.id > ?2 ORDER BY m.id LIMIT ?3";
-pub(crate) const TAGS: &str = "SELECT t.name, m.digest
-     FROM repositories r
-     JOIN tags t ON t.repo_id = r.id
-     JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
-     WHERE r.path = ?1 AND r.deleted_at IS NULL AND t.name > ?2 ORDER BY t.name LIMIT ?3";
+// Row by row, as a page of tags must be read in their order, whatever the planner thinks of joins.
+pub(crate) const TAGS: &str = "SELECT t.name,
+     (SELECT m.digest FROM manifests m WHERE m.repo_id = t.repo_id AND m.id = t.manifest_id)
+     FROM tags t
+     WHERE t.repo_id = (SELECT r.id FROM repositories r WHERE r.path = ?1 AND r.deleted_at IS NULL)
+     AND t.name > ?2 ORDER BY t.name LIMIT ?3";
 pub(crate) const HAS_LINK: &str = "SELECT 1
      FROM repositories r JOIN repo_blobs l ON l.repo_id = r.id AND l.digest = ?2
      WHERE r.path = ?1 AND r.deleted_at IS NULL";

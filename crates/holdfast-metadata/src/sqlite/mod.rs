@@ -6,6 +6,7 @@
 mod connection;
 mod examine;
 mod pinned;
+mod planner;
 pub(crate) mod redo;
 mod writer;
 
@@ -67,6 +68,7 @@ impl Sqlite {
             Location::File(path) => {
                 let mut writer = connection::open(path, Mode::Write)?;
                 migrations::migrate(&mut writer, now)?;
+                planner::describe(&mut writer)?;
                 if let Some(directory) = &options.redo {
                     redo = Some(open_redo(path, directory, &totals)?);
                 }
@@ -76,6 +78,7 @@ impl Sqlite {
             Location::Memory => {
                 let mut only = connection::open_memory()?;
                 migrations::migrate(&mut only, now)?;
+                planner::describe(&mut only)?;
                 // One connection for everybody: readers wait for the end of a batch and so never see
                 // half of one.
                 let only = Arc::new(Mutex::new(only));

@@ -347,6 +347,43 @@ impl Write for Large {
     const DURABILITY: Durability = Durability::Relaxed;
 }
 
+/// What refers to a deleted row is found by an index, however large its repository is.
+#[test]
+fn deletions_read_no_repository_as_a_whole() {
+    let engine = engine_with(|_| {});
+    let connection = connection::open(&engine.file, Mode::Write).unwrap();
+    for (sql, wanted) in [
+        (
+            "DELETE FROM manifests WHERE repo_id = ?1 AND id = ?2",
+            "tags_manifest (repo_id=? AND manifest_id=?)",
+        ),
+        (
+            "DELETE FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2",
+            "manifest_blobs_digest (repo_id=? AND digest=?)",
+        ),
+        (
+            "DELETE FROM blobs WHERE digest = ?1",
+            "repo_blobs_digest (digest=?)",
+        ),
+    ] {
+        let mut statement = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
+        let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
+        let plan: Vec<String> = statement
+            .query_map(rusqlite::params_from_iter(parameters), |row| row.get(3))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains(wanted), "{sql} without {wanted}:\n{plan}");
+        assert!(
+            !plan.contains("SCAN") && !plan.contains("(repo_id=?)"),
+            "{sql}:\n{plan}"
+        );
+    }
+}
+
 /// Every statement a request runs to read: it searches an index and sorts nothing.
 #[test]
 fn reads_cost_the_same_however_much_there_is() {
