@@ -90,6 +90,66 @@ fn a_database_that_is_gone_or_damaged_comes_back_with_every_push() {
 }
 
 #[test]
+fn an_older_database_copied_over_the_present_one_after_a_kill_loses_no_push() {
+    let mut registry = Registry::builder()
+        .section("metadata: {snapshots: {interval: 1h}}")
+        .start();
+    let mut all = Vec::new();
+    let mut older = Vec::new();
+    for round in 0..3 {
+        let storm = Storm::start(&registry, 2, 40 + round);
+        storm.wait_for(10);
+        all.extend(storm.stop());
+        if round < 2 {
+            registry.terminate();
+        } else {
+            registry.kill();
+        }
+        if round == 0 {
+            older = fs::read(database(&registry)).expect("reading the database");
+        }
+        if round == 2 {
+            // As `cp` does it: the file stays the same one.
+            fs::write(database(&registry), &older).expect("overwriting the database");
+        }
+        let before = recoveries(&registry);
+        registry.restart();
+        assert_eq!(recoveries(&registry), before + usize::from(round == 2));
+        assert_served(&registry.http(), &all, &all);
+    }
+    registry.terminate();
+    assert_sound(&database(&registry));
+}
+
+#[test]
+fn damage_found_while_serving_is_repaired_by_the_next_start() {
+    let mut registry = Registry::builder()
+        .section("metadata: {snapshots: {interval: 1h}}")
+        .start();
+    let storm = Storm::start(&registry, 2, 50);
+    storm.wait_for(20);
+    let all = storm.stop();
+    registry.terminate();
+    let mut bytes = fs::read(database(&registry)).expect("reading the database");
+    // Pages that a start does not read.
+    let page = 4096;
+    let end = bytes.len();
+    bytes[end - 8 * page..].fill(0x5a);
+    fs::write(database(&registry), &bytes).expect("damaging the database");
+    registry.restart();
+    let report = registry.manage(&["check"]).finish();
+    assert_eq!(report.status.code(), Some(3), "{report:?}");
+    report.mentions("database-file");
+    // Until then nothing is answered that may be wrong.
+    let _ = registry.http().get("/v2/").send().expect(503);
+    registry.restart();
+    assert_eq!(recoveries(&registry), 1);
+    assert_served(&registry.http(), &all, &all);
+    registry.terminate();
+    assert_sound(&database(&registry));
+}
+
+#[test]
 fn a_tar_of_a_running_server_has_every_push_acknowledged_before_it() {
     // Snapshots and their logs change all the time; fewer are made during one tar than are kept.
     for (round, interval) in ["200ms", "1h", "200ms"].into_iter().enumerate() {

@@ -55,6 +55,11 @@ pub enum Error {
 pub(crate) struct Unexpected(pub(crate) String);
 
 impl Error {
+    /// Whether the engine says that its file is damaged, rather than that a value in it is not ours.
+    pub(crate) fn is_file_damage(&self) -> bool {
+        matches!(self, Error::Corrupt(cause) if cause.is::<rusqlite::Error>())
+    }
+
     pub(crate) fn corrupt(what: impl Into<String>) -> Error {
         Error::Corrupt(Arc::new(Unexpected(what.into())))
     }

@@ -1,16 +1,18 @@
 //! The handle. What can be asked and changed stands with its subject: `blobs`, `manifests`, `tags`,
 //! `tag_history`, `referrers`, `repositories`, `uploads`, `settings`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_model::Timestamp;
+use tokio::sync::watch;
 
 use crate::cache::{Cache, Versions};
 use crate::operation::{Operation, Write};
 use crate::sqlite::Sqlite;
-use crate::{Options, Pinned, Result};
+use crate::{Location, Options, Pinned, Result, recovery};
 
 /// Every fact about the stored bytes. Clones share one database.
 ///
@@ -25,6 +27,9 @@ struct Inner {
     cache: Cache,
     grace: Duration,
     untagged_after: Option<Duration>,
+    /// Where the database is, if in a file.
+    file: Option<PathBuf>,
+    damaged: watch::Sender<bool>,
 }
 
 /// What the database did since it was opened.
@@ -56,6 +61,8 @@ pub struct RedoState {
 pub enum EngineFault {
     /// The file does not hold what it should.
     File(String),
+    /// The file cannot be read to its end.
+    Unreadable(String),
     /// Rows refer to others that are not there.
     References {
         /// The table they are in.
@@ -75,11 +82,17 @@ impl Metadata {
         let versions = Arc::new(Versions::new());
         let engine = Sqlite::open(&options, versions.clone(), now)?;
         let cache = Cache::new(options.cache_bytes, versions);
+        let file = match options.location {
+            Location::File(path) => Some(path),
+            Location::Memory => None,
+        };
         Ok(Metadata(Arc::new(Inner {
             engine,
             cache,
             grace: options.grace,
             untagged_after: options.untagged_after,
+            file,
+            damaged: watch::Sender::new(false),
         })))
     }
 
@@ -124,15 +137,62 @@ impl Metadata {
     /// What the engine finds wrong with its own file and with references between rows: tens of seconds for
     /// a large database, on the calling thread.
     pub fn examine_engine(&self) -> Result<Vec<EngineFault>> {
-        self.0.engine.examine()
+        let faults = match self.0.engine.examine() {
+            Err(error) if error.is_file_damage() => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                vec![EngineFault::Unreadable(cause.unwrap_or_default())]
+            }
+            examined => examined?,
+        };
+        if faults
+            .iter()
+            .any(|fault| !matches!(fault, EngineFault::References { .. }))
+        {
+            self.note_damage();
+        }
+        Ok(faults)
+    }
+
+    /// Remembers that the database file is damaged, so that the next start puts it together anew
+    /// ([`recovery::Database::Damaged`]).
+    pub fn note_damage(&self) {
+        let first = !self.0.damaged.send_replace(true);
+        if let (true, Some(file)) = (first, &self.0.file)
+            && let Err(error) = recovery::mark_damaged(file)
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot leave a mark that the metadata database is damaged"
+            );
+        }
+    }
+
+    /// Waits until somebody finds the database file damaged.
+    pub async fn damaged(&self) {
+        let mut damaged = self.0.damaged.subscribe();
+        if damaged.wait_for(|damaged| *damaged).await.is_err() {
+            // The sender lives as long as this.
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(crate) async fn read<O: Operation>(&self, question: O) -> Result<O::Output> {
-        self.0.engine.read(question).await
+        let answer = self.0.engine.read(question).await;
+        self.watched(answer)
     }
 
     pub(crate) async fn write<O: Write>(&self, change: O) -> Result<O::Output> {
-        self.0.engine.write(change).await
+        let answer = self.0.engine.write(change).await;
+        self.watched(answer)
+    }
+
+    fn watched<T>(&self, answer: Result<T>) -> Result<T> {
+        if let Err(error) = &answer
+            && error.is_file_damage()
+        {
+            self.note_damage();
+        }
+        answer
     }
 
     /// Makes a change that nobody waits for.

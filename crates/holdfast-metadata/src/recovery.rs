@@ -15,7 +15,22 @@ pub use crate::sqlite::redo::{Database, Rebuilt};
 
 /// Looks at a database and the redo logs in a directory without opening it.
 pub fn inspect(database: &Path, logs: &Path) -> std::io::Result<Database> {
-    redo::inspect(database, logs)
+    match redo::inspect(database, logs)? {
+        Database::Usable if mark(database).try_exists()? => Ok(Database::Damaged),
+        found => Ok(found),
+    }
+}
+
+/// The file that says that a database is damaged, for the next start.
+pub fn mark(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".damaged");
+    name.into()
+}
+
+/// Leaves that file.
+pub(crate) fn mark_damaged(database: &Path) -> std::io::Result<()> {
+    std::fs::write(mark(database), "")
 }
 
 /// The numbers of the redo logs in a directory, ascending.
@@ -37,7 +52,8 @@ pub fn rebuild(file: &Path, number: u64, logs: &Path, database: &Path) -> Result
     Ok(rebuilt)
 }
 
-/// Reads a database through: its pages, its indexes, its foreign keys.
+/// Reads a database through: its pages and its indexes, which are [`Error::Corrupt`] when they are damaged, and its
+/// foreign keys, of which those that lead nowhere are [`Error::Internal`].
 pub fn check(file: &Path) -> Result<()> {
     let connection =
         Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failure)?;
@@ -52,7 +68,7 @@ pub fn check(file: &Path) -> Result<()> {
         .and_then(|mut statement| statement.exists([]))
         .map_err(failure)?;
     if dangling {
-        return Err(Error::corrupt("a row refers to another that is not there"));
+        return Err(Error::internal("a row refers to another that is not there"));
     }
     connection.close().map_err(|(_, error)| failure(error))
 }

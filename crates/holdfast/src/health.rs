@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_metadata::Metadata;
 use holdfast_storage::{BlobStore, Error as StorageError};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,16 @@ impl Health {
         }
         self.count.store(table.len(), Ordering::Relaxed);
     }
+}
+
+/// Refuses requests from the moment on when the metadata database is found damaged: only a restart puts it right.
+pub(crate) fn watch_metadata(health: &Arc<Health>, metadata: Metadata) {
+    let health = Arc::clone(health);
+    tokio::spawn(async move {
+        metadata.damaged().await;
+        let text = "the metadata database is damaged; restart the server, which puts it together from a snapshot";
+        health.record("metadata", Some(text.to_owned()));
+    });
 }
 
 /// Counts failures in a row.

@@ -3,6 +3,7 @@
 //! A look-up by key in prepared SQL takes a microsecond or two, far less than handing it to another
 //! thread, so reads run inline on connections of their own and never wait for the writer (WAL).
 
+mod checkpoint;
 mod connection;
 mod examine;
 mod pinned;
@@ -28,6 +29,7 @@ use crate::ids::Ids;
 use crate::operation::{Operation, Write};
 use crate::{EngineFault, Error, Location, Options, Result, migrations};
 
+use checkpoint::Checkpointer;
 pub(crate) use connection::failure;
 use connection::{Mode, SqliteTransaction, ready};
 pub use pinned::Pinned;
@@ -64,6 +66,7 @@ impl Sqlite {
         let (pins, totals) = (Pins::default(), Arc::<RedoTotals>::default());
         let mut file = None;
         let mut redo = None;
+        let mut checkpointer = None;
         let (writer, readers) = match &options.location {
             Location::File(path) => {
                 let mut writer = connection::open(path, Mode::Write)?;
@@ -72,6 +75,7 @@ impl Sqlite {
                 if let Some(directory) = &options.redo {
                     redo = Some(open_redo(path, directory, &totals)?);
                 }
+                checkpointer = Some(Checkpointer::start(path)?);
                 file = Some(path.clone());
                 (Arc::new(Mutex::new(writer)), open_readers(path)?)
             }
@@ -91,6 +95,7 @@ impl Sqlite {
             versions,
             options.queue_length,
             redo,
+            checkpointer,
             pins.clone(),
         )?;
         Ok(Sqlite {

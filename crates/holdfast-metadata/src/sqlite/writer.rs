@@ -7,8 +7,8 @@
 //! A batch is as durable as its first change asks: behind a relaxed one, a durable change waits for
 //! the next batch, which syncs, and with it the log before it. So upload progress never pays for a sync.
 //!
-//! The log is copied back into the database by this thread, after the answers are out. What a commit wrote goes
-//! into the redo log before them (`redo/`), where there is one.
+//! The log is copied back into the database beside this thread (`checkpoint.rs`), which does the rest of it after the
+//! answers are out. What a commit wrote goes into the redo log before them (`redo/`), where there is one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,6 +19,7 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::checkpoint::{Checkpointer, checkpoint};
 use super::connection::{SqliteTransaction, failure, ready};
 use super::pinned::{Pinned, Pins};
 use super::redo::Redo;
@@ -31,7 +32,7 @@ use crate::{Error, Result};
 const BATCH: usize = 64;
 /// Log length in pages (4 KiB) from which it is copied back as far as readers allow.
 const CHECKPOINT_PAGES: usize = 4_000;
-/// Log length from which the writer waits for readers, so that the log can start over.
+/// Log length from which the writer does it alone and waits for readers, so that the log can start over.
 const RESTART_PAGES: usize = 4 * CHECKPOINT_PAGES;
 
 /// What the writer did since the start.
@@ -119,6 +120,7 @@ impl Writer {
         versions: Arc<Versions>,
         queue_length: usize,
         redo: Option<Redo>,
+        checkpointer: Option<Checkpointer>,
         pins: Pins,
     ) -> Result<Writer> {
         let log_pages = Arc::new(AtomicUsize::new(0));
@@ -138,6 +140,7 @@ impl Writer {
             log_pages,
             checkpoint_at: CHECKPOINT_PAGES,
             redo,
+            checkpointer,
             pins,
         };
         thread::Builder::new()
@@ -221,6 +224,7 @@ struct Worker {
     /// Log length at which it is copied back next.
     checkpoint_at: usize,
     redo: Option<Redo>,
+    checkpointer: Option<Checkpointer>,
     pins: Pins,
 }
 
@@ -230,6 +234,8 @@ impl Worker {
         while let Some(message) = self.held.take().or_else(|| self.receiver.recv().ok()) {
             match message {
                 Message::Change(first) => {
+                    // The log may start over with this commit.
+                    self.finish_checkpoint(&lock());
                     self.batch(&mut lock(), first);
                     self.copy_back_log(&mut lock());
                 }
@@ -249,8 +255,11 @@ impl Worker {
 
     /// Copies the log back for good.
     fn end(&mut self, connection: &Connection) -> Result<()> {
+        if let Some(checkpointer) = self.checkpointer.take() {
+            checkpointer.end();
+        }
         if let Some(redo) = &mut self.redo {
-            redo.sync();
+            redo.before_checkpoint();
         }
         let whole = checkpoint(connection, "TRUNCATE")?;
         if let Some(redo) = self.redo.as_mut().filter(|_| whole) {
@@ -372,19 +381,37 @@ impl Worker {
         }
         self.checkpoint_at = pages + CHECKPOINT_PAGES;
         // A snapshot under way is not waited for.
-        let mode = if pages < RESTART_PAGES || self.pins.any() {
-            "PASSIVE"
-        } else {
-            "RESTART"
-        };
+        if pages >= RESTART_PAGES && !self.pins.any() {
+            self.checkpoint(connection, "RESTART");
+        } else if let Some(checkpointer) = &mut self.checkpointer
+            && !checkpointer.is_running()
+        {
+            let log = self.redo.as_mut().and_then(Redo::begin_checkpoint);
+            checkpointer.begin(log);
+        }
+    }
+
+    /// Copies back what was committed while the rest of the log was.
+    fn finish_checkpoint(&mut self, connection: &Connection) {
+        if let Some(checkpointer) = &mut self.checkpointer
+            && checkpointer.has_finished()
+        {
+            self.checkpoint(connection, "PASSIVE");
+        }
+    }
+
+    fn checkpoint(&mut self, connection: &Connection, mode: &'static str) {
         if let Some(redo) = &mut self.redo {
-            redo.sync();
+            redo.before_checkpoint();
         }
         if let Err(error) = checkpoint(connection, mode) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the metadata log could not be copied back"
             );
+        }
+        if let Some(redo) = &mut self.redo {
+            redo.after_checkpoint();
         }
     }
 }
@@ -394,14 +421,5 @@ fn execute(connection: &Connection, sql: &'static str) -> Result<()> {
         .prepare_cached(sql)
         .and_then(|mut statement| statement.execute([]))
         .map(drop)
-        .map_err(failure)
-}
-
-/// Copies the log back into the database; whether nothing kept it from being copied to its end.
-fn checkpoint(connection: &Connection, mode: &'static str) -> Result<bool> {
-    connection
-        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            Ok(row.get::<_, i64>(0)? == 0)
-        })
         .map_err(failure)
 }

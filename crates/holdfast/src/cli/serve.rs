@@ -79,6 +79,7 @@ async fn serve(loaded: Loaded, accept_empty: bool) -> Result<ExitCode, String> {
     let listener = Listener::open(&config.http.listen).await?;
     let stop = CancellationToken::new();
     health::start(&app.health, &config.health, app.operations.store(), &stop);
+    health::watch_metadata(&app.health, app.operations.metadata().clone());
     jobs::start(&app, &config, &stop);
     if let Some(address) = &config.http.debug {
         let listener = Listener::tcp(address).await?;

@@ -90,8 +90,39 @@ pub(crate) async fn recover(place: &Place<'_>, accept_empty: bool) -> Result<(),
                 "there is no whole snapshot: the database is taken as it was copied, and may lack what was pushed \
                  while the copy was made"
             );
-            Ok(())
+            forget_damage(place)
         }
+        Database::Damaged => {
+            if recover_damaged(place).await? {
+                return Ok(());
+            }
+            let database = place.database.to_owned();
+            let checked = spawn_blocking(move || recovery::check(&database))
+                .await
+                .map_err(|error| format!("checking the database panicked: {error}"))?;
+            match checked {
+                Ok(()) => forget_damage(place),
+                Err(error) => {
+                    tracing::error!(
+                        error = chain(&error),
+                        "there is no whole snapshot to put the damaged metadata together from: it is used as it is. \
+                         Restore the directory from a backup"
+                    );
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// Takes away the mark of a database that is no longer damaged.
+fn forget_damage(place: &Place<'_>) -> Result<(), String> {
+    match fs::remove_file(recovery::mark(place.database)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(attempt(
+            "cannot take away the mark of a damaged database",
+            &error,
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -222,6 +253,10 @@ fn replace(database: &Path, made: &Path) -> io::Result<()> {
         }
     }
     fs::rename(made, database)?;
+    match fs::remove_file(recovery::mark(database)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let directory = database.parent().unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }

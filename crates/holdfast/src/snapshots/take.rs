@@ -110,6 +110,7 @@ impl Snapshots {
         copy: PathBuf,
     ) -> Result<(holdfast_model::Digest, u64, u64), Error> {
         let (sender, mut receiver) = mpsc::channel(CHUNKS_WAITING);
+        let metadata = self.0.metadata.clone();
         let compressing = spawn_blocking(move || -> Result<u64, Error> {
             // What a snapshot that was cut short left.
             let _ = fs::remove_file(&copy);
@@ -117,7 +118,11 @@ impl Snapshots {
             // The database's log may start over again while the copy is compressed.
             drop(view);
             // A snapshot of a damaged database would in time push out the good ones.
-            recovery::check(&copy)?;
+            let checked = recovery::check(&copy);
+            if matches!(checked, Err(holdfast_metadata::Error::Corrupt(_))) {
+                metadata.note_damage();
+            }
+            checked?;
             let bytes = fs::metadata(&copy)?.len();
             compress(&copy, &sender)?;
             Ok(bytes)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::position::Position;
 use super::record::{At, Closed, HEADER_BYTES, Header, Identity, Record, begin, end};
 use super::wal::{self, FRAME_HEADER_BYTES};
-use super::{log_numbers, log_path, wal_path};
+use super::{face, log_numbers, log_path, wal_path};
 
 /// Frames copied at a time: bytes, rounded down to whole frames.
 const COPY_BYTES: usize = 1 << 20;
@@ -53,7 +53,7 @@ struct Open {
 /// How the log of the process before was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// There is none.
+    /// There is none for this file, which has just been made or put together.
     New,
     /// It ends where the database was closed.
     Clean,
@@ -83,6 +83,7 @@ impl Redo {
             None => Start::New,
             Some(number) => redo.go_on(*number)?,
         };
+        redo.note_face();
         let totals = &redo.totals;
         totals
             .incomplete
@@ -100,11 +101,12 @@ impl Redo {
     fn go_on(&mut self, number: u64) -> io::Result<Start> {
         let path = log_path(&self.directory, number);
         let file = OpenOptions::new().read(true).append(true).open(path)?;
-        let header = Header::read(&file)?;
-        let ours = header.is_some_and(|header| header.number == number)
-            && header.map(|header| header.database) == Some(Identity::of(&self.database)?);
-        if !ours {
+        let header = Header::read(&file)?.filter(|header| header.number == number);
+        let Some(header) = header else {
             return Ok(Start::Lost);
+        };
+        if header.database != Identity::of(&self.database)? {
+            return Ok(Start::New);
         }
         let last = match Record::last(&file)? {
             Some(record) => record,
@@ -275,12 +277,45 @@ impl Redo {
         Ok(())
     }
 
-    /// To be called before a checkpoint (R2).
-    pub(crate) fn sync(&mut self) {
-        if let Some(open) = &self.open
-            && let Err(error) = open.file.sync_data()
-        {
+    /// To be called before a checkpoint (R2, R5).
+    pub(crate) fn before_checkpoint(&mut self) {
+        let synced = self
+            .open
+            .as_ref()
+            .map_or(Ok(()), |open| open.file.sync_data());
+        if let Err(error) = synced.and_then(|()| face::forget(&self.directory)) {
             self.give_up(&error);
+        }
+    }
+
+    /// To be called before a checkpoint that another thread does, which is to sync what this returns (R2, R5).
+    pub(crate) fn begin_checkpoint(&mut self) -> Option<File> {
+        let log = self.open.as_ref().map(|open| open.file.try_clone());
+        match log
+            .transpose()
+            .and_then(|log| face::forget(&self.directory).map(|()| log))
+        {
+            Ok(log) => log,
+            Err(error) => {
+                self.give_up(&error);
+                None
+            }
+        }
+    }
+
+    /// To be called after a checkpoint that the writer goes on from (R5).
+    pub(crate) fn after_checkpoint(&mut self) {
+        self.note_face();
+    }
+
+    /// Without it, on a full disk, nothing speaks against the database.
+    fn note_face(&self) {
+        if let Err(error) = face::note(&self.database, &self.directory) {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the look of the metadata database is not noted"
+            );
+            let _ = face::forget(&self.directory);
         }
     }
 

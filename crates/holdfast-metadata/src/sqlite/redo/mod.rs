@@ -15,10 +15,13 @@
 //! * **R3** A log begins where the one before it ends, and says how long that one is.
 //! * **R4** A log knows the file it belongs to (inode and time of birth). A database that is another file was
 //!   copied or restored by hand: it is not believed, but rebuilt (`rebuild.rs`).
+//! * **R5** Between two checkpoints the file's time and size are on record (`face.rs`). With a WAL beside it, a file
+//!   that looks otherwise was overwritten by hand: it is rebuilt too.
 //!
 //! Commits cost one more write to the page cache, and a sync for each cycle of the WAL (16 MiB). When the log
 //! cannot be written, the commit stands, and the log counts as broken until the next snapshot begins another.
 
+mod face;
 mod log;
 mod position;
 mod rebuild;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::position::Position;
 use super::record::{At, HEADER_BYTES, Header, Identity, Record};
-use super::{log_numbers, log_path, wal, wal_path};
+use super::{face, log_numbers, log_path, wal, wal_path};
 
 /// What a database file is to the logs beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +16,10 @@ pub enum Database {
     Absent,
     /// Nothing speaks against it.
     Usable,
-    /// It is not the file that the logs were written for (R4).
+    /// It is not the file that the logs were written for (R4), or not any more (R5).
     Copied,
+    /// An earlier process found it damaged.
+    Damaged,
 }
 
 /// What was put together.
@@ -42,9 +44,10 @@ pub(crate) fn inspect(database: &Path, directory: &Path) -> io::Result<Database>
     for number in log_numbers(directory)?.into_iter().rev() {
         // A copy may have caught a log before its header was written.
         if let Some(header) = Header::read(&File::open(log_path(directory, number))?)? {
-            return Ok(match header.database == identity {
-                true => Database::Usable,
-                false => Database::Copied,
+            let copied = header.database != identity || face::is_another(database, directory)?;
+            return Ok(match copied {
+                true => Database::Copied,
+                false => Database::Usable,
             });
         }
     }

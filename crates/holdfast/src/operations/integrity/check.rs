@@ -94,21 +94,14 @@ impl Check {
     async fn run(&mut self) -> Result<(), Ended> {
         // Links before objects: what they still need must not be taken for an orphan.
         self.begin("database").await?;
-        self.database().await?;
-        self.begin("links").await?;
-        self.links().await?;
-        self.begin("manifests").await?;
-        self.manifests().await?;
-        self.begin("tags").await?;
-        self.tags().await?;
-        self.begin("repositories").await?;
-        self.repositories().await?;
-        self.begin("blobs").await?;
-        self.blobs().await?;
-        self.begin("objects").await?;
-        self.objects().await?;
-        self.begin("uploads").await?;
-        self.uploads().await?;
+        if self.database().await? {
+            self.rows_and_objects().await?;
+        } else {
+            let damaged = std::io::Error::other(
+                "the database file is damaged; the next start puts it together from a snapshot",
+            );
+            self.unchecked("rows and objects", &damaged).await?;
+        }
         let Summary {
             links,
             manifests,
@@ -134,6 +127,23 @@ impl Check {
             "checked the store"
         );
         self.say(Event::Summary(self.summary)).await
+    }
+
+    async fn rows_and_objects(&mut self) -> Result<(), Ended> {
+        self.begin("links").await?;
+        self.links().await?;
+        self.begin("manifests").await?;
+        self.manifests().await?;
+        self.begin("tags").await?;
+        self.tags().await?;
+        self.begin("repositories").await?;
+        self.repositories().await?;
+        self.begin("blobs").await?;
+        self.blobs().await?;
+        self.begin("objects").await?;
+        self.objects().await?;
+        self.begin("uploads").await?;
+        self.uploads().await
     }
 
     async fn begin(&self, part: &str) -> Result<(), Ended> {
@@ -199,7 +209,8 @@ impl Check {
         Ok(metadata.affected_by_blob(digest, AFFECTED_NAMED).await?)
     }
 
-    async fn database(&mut self) -> Result<(), Ended> {
+    /// Whether what the database says can be believed.
+    async fn database(&mut self) -> Result<bool, Ended> {
         /// References whose rows other parts of the check look at one by one.
         const ELSEWHERE: [(&str, &str); 3] = [
             ("repo_blobs", "blobs"),
@@ -211,9 +222,13 @@ impl Check {
         let Ok(examined) = examined else {
             return Err(Ended::Gone);
         };
+        let mut readable = true;
         for fault in examined? {
+            readable &= !matches!(fault, EngineFault::Unreadable(_));
             let finding = match fault {
-                EngineFault::File(fault) => Finding::new(Kind::DatabaseFile, None, fault),
+                EngineFault::File(fault) | EngineFault::Unreadable(fault) => {
+                    Finding::new(Kind::DatabaseFile, None, fault)
+                }
                 EngineFault::References {
                     table,
                     parent,
@@ -230,6 +245,6 @@ impl Check {
             };
             self.settle(finding, None).await?;
         }
-        Ok(())
+        Ok(readable)
     }
 }
