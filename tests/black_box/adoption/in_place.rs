@@ -199,6 +199,10 @@ fn another_registry_that_writes_afterwards_is_noticed_and_taken_over_again() {
         registry.log().contains("another registry has written")
     });
     assert_pulls(&registry, "app", "v1", &one);
+    // What nobody here knows of is theirs.
+    let check = registry.manage(&["check", "--repair"]).finish();
+    assert_eq!(check.status.code(), Some(1), "{check:?}");
+    check.mentions("none is given up before `holdfast import --rescan`");
     let report = registry.manage(&["import", "--rescan"]).run();
     report.mentions("2/2 repositories");
     assert_pulls(&registry, "app", "v1", &two);

@@ -157,6 +157,12 @@ fn a_tag_that_was_pushed_stays_though_the_tree_is_of_the_future() {
     assert_pulls(&registry, "app", "v1", &new);
     registry.manage(&["import", "--rescan"]).run();
     assert_pulls(&registry, "app", "v1", &new);
+    // Nor does one come back that was deleted from just what the tree says.
+    registry.http().push_image("app", "v1", &old);
+    let tag = "/v2/app/manifests/v1";
+    let _ = registry.http().delete(tag).send().expect(202);
+    registry.manage(&["import", "--rescan"]).run();
+    let _ = registry.http().get(tag).send().expect(404);
 }
 
 /// What nobody could read may need anything: without a look at it, nothing is garbage.

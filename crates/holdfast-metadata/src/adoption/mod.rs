@@ -27,6 +27,8 @@ pub(crate) use repositories::WAITING_CATALOG_PAGE;
 pub use repositories::{AdoptionState, FoundRepository};
 #[cfg(test)]
 pub(crate) use repositories::{FIND_STATE, WAITING_PAGE};
+#[cfg(test)]
+pub(crate) use tags::LAST_CHANGE;
 pub use tags::{AdoptTag, TagAdopted};
 #[cfg(test)]
 pub(crate) use uploads::DUE_UPLOADS;

@@ -8,6 +8,9 @@ use crate::operation::{Durability, Operation, Outdated, Transaction, Write, para
 use crate::tag_history::{Change, TagReason, record};
 use crate::{Metadata, Result, repositories};
 
+pub(crate) const LAST_CHANGE: &str = "SELECT old_digest, new_digest FROM tag_history
+     WHERE repo_id = ?1 AND name = ?2 ORDER BY id DESC LIMIT 1";
+
 /// A tag of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdoptTag {
@@ -19,7 +22,8 @@ pub struct AdoptTag {
     pub digest: Digest,
     /// Since when.
     pub at: Timestamp,
-    /// That time can be believed. Otherwise a tag that is there stays as it is.
+    /// That time can be believed. Otherwise a tag that is there stays as it is, and one that was deleted from
+    /// this manifest stays deleted.
     pub dated: bool,
     /// What it pointed at before, oldest first, and since when.
     pub history: Vec<(Digest, Timestamp)>,
@@ -30,7 +34,7 @@ pub struct AdoptTag {
 pub enum TagAdopted {
     /// It is set.
     Set,
-    /// It was there, set at the same time or later, and stays as it is.
+    /// It was there, or was deleted, at the same time or later, and stays as it is.
     Kept,
     /// The repository has no manifest of that digest.
     NoManifest,
@@ -63,6 +67,16 @@ impl Operation for AdoptTag {
              FROM tags t JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
              WHERE t.repo_id = ?1 AND t.name = ?2 /*FOR UPDATE OF t*/";
         let old = match tx.first(there, params![repo_id, name]).await? {
+            None if !self.dated => {
+                let last = tx.first(LAST_CHANGE, params![repo_id, name]).await?;
+                if let Some(mut row) = last
+                    && row.maybe_digest()? == Some(self.digest)
+                    && row.maybe_digest()?.is_none()
+                {
+                    return Ok(TagAdopted::Kept);
+                }
+                None
+            }
             None => None,
             Some(mut row) => {
                 let (old, updated_at) = (row.digest()?, row.time()?);

@@ -462,6 +462,11 @@ fn reads_cost_the_same_however_much_there_is() {
             "tag_history_tag (repo_id=? AND name=? AND id<?)",
         ),
         (
+            "last change of a tag",
+            adoption::LAST_CHANGE,
+            "tag_history_tag (repo_id=? AND name=?)",
+        ),
+        (
             "trash page",
             manifests::TRASH_PAGE,
             "(repo_id=? AND digest>?)",

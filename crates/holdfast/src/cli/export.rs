@@ -87,7 +87,18 @@ fn links(arguments: Arguments) -> ExitCode {
     };
     control::run(arguments.config.config, async move |control| {
         let mut total = None;
+        let named = !wish.repositories.is_empty();
+        let mut unknown = false;
         let print = |exported: Exported| {
+            if let Some(repository) = exported
+                .repository
+                .as_ref()
+                .filter(|_| named && exported.is_nothing())
+            {
+                eprintln!("{repository}: there is nothing to export");
+                unknown = true;
+                return;
+            }
             say(&spelled(&exported, wish.dry_run));
             if exported.repository.is_none() {
                 total = Some(exported);
@@ -97,7 +108,7 @@ fn links(arguments: Arguments) -> ExitCode {
             .follow(Method::POST, "/export/links", &wish, print)
             .await?;
         let total = total.ok_or("the export broke off")?;
-        Ok(if total.blobs_left_out > 0 {
+        Ok(if total.blobs_left_out > 0 || unknown {
             ExitCode::from(1)
         } else {
             ExitCode::SUCCESS

@@ -72,7 +72,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
                 marks: false,
             };
             let mut all = true;
-            let event = |event| all &= tell(event);
+            let event = |event| all &= tell(event, dry_run);
             control
                 .follow(Method::POST, "/gc/run", &wish, event)
                 .await?;
@@ -93,7 +93,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// Prints an event; false when something could not be deleted.
-fn tell(event: GcEvent) -> bool {
+fn tell(event: GcEvent, dry_run: bool) -> bool {
     match event {
         GcEvent::Repository { .. } | GcEvent::Kept { .. } => {}
         GcEvent::Manifest {
@@ -108,6 +108,10 @@ fn tell(event: GcEvent) -> bool {
         }
         GcEvent::Blob { digest, size } => {
             say(&format!("blob {digest} {size} bytes\n"));
+        }
+        // What is given up now is deleted after the grace period of objects: a rehearsal does not come to it.
+        GcEvent::Done { .. } if dry_run => {
+            say("nothing was deleted\n");
         }
         GcEvent::Done {
             objects,

@@ -403,9 +403,16 @@ fn report(status: &ImportStatus, problems: &[ImportProblem], all: bool) -> Strin
         for problem in found.iter().take(shown) {
             text.push_str(&format!("  {}\n", described(problem)));
         }
-        if found.len() > shown {
-            let hidden = found.len() - shown;
-            text.push_str(&format!("  … and {hidden} more; --all shows them\n"));
+        match found.len().saturating_sub(shown) {
+            0 => {}
+            hidden if shown == 0 => text.push_str(&format!(
+                "  --all shows {}\n",
+                match hidden {
+                    1 => "it",
+                    _ => "them",
+                }
+            )),
+            hidden => text.push_str(&format!("  … and {hidden} more; --all shows them\n")),
         }
     }
     text

@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{Incoming, Listener, until};
@@ -16,6 +17,8 @@ use crate::app::App;
 use crate::http::body::Body;
 use crate::metrics;
 
+/// Connections at once; more wait.
+const CONNECTIONS: usize = 64;
 /// Longest time for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,12 +30,17 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let metrics_path: Option<Arc<str>> = metrics_path.map(Arc::from);
-    while let Some(accepted) = until(&stop, listener.accept()).await {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Some(Ok(permit)) = until(&stop, Arc::clone(&connections).acquire_owned()).await {
+        let Some(accepted) = until(&stop, listener.accept()).await else {
+            return;
+        };
         let Ok(Incoming::Tcp(stream, _)) = accepted else {
             continue;
         };
         let (app, metrics_path) = (Arc::clone(&app), metrics_path.clone());
         tokio::spawn(async move {
+            let _permit = permit;
             let service = service_fn(move |request| {
                 let (app, metrics_path) = (Arc::clone(&app), metrics_path.clone());
                 async move { Ok::<_, Infallible>(answer(&app, metrics_path.as_deref(), &request).await) }

@@ -58,6 +58,8 @@ struct Inner {
     importing: Held<u64>,
     /// Only one walk at a time.
     walking: tokio::sync::Mutex<()>,
+    /// What the database says of the walk is entered here in the order in which it came to say so.
+    entering: tokio::sync::Mutex<()>,
     progress: Progress,
 }
 
@@ -95,6 +97,7 @@ impl Default for Adoption {
             stage: watch::Sender::new(Stage::Done),
             importing: Held::default(),
             walking: tokio::sync::Mutex::default(),
+            entering: tokio::sync::Mutex::default(),
             progress: Progress::default(),
         }))
     }
@@ -208,6 +211,7 @@ impl Operations {
     /// Begins to walk the tree once more, for what another registry has written to it since. Of what was seen
     /// before, only what is newer is looked at.
     pub(crate) async fn adopt_again(&self, verify: bool) -> Result<()> {
+        let _in_order = self.adoption.0.entering.lock().await;
         let walk = self
             .metadata
             .begin_adoption(true, verify, clock::now())

@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use holdfast_metadata::{FoundBlob, GcHold, Problem, ProblemKind, Stage};
+use holdfast_metadata::{AdoptionWalk, FoundBlob, GcHold, Problem, ProblemKind, Stage};
 use holdfast_model::{Digest, Hasher, RepositoryName};
 use holdfast_storage::{Listed, StorageKey};
 
@@ -28,7 +28,7 @@ impl Operations {
     /// Walks the tree to the end, if that has not been done. May be dropped at any moment.
     pub(crate) async fn walk_adoption(&self) -> Result<()> {
         let _only = self.adoption.0.walking.lock().await;
-        let Some(mut walk) = self.metadata.adoption_walk().await? else {
+        let Some(mut walk) = self.enter_walk().await? else {
             return Ok(());
         };
         while walk.stage != Stage::Done {
@@ -43,11 +43,10 @@ impl Operations {
             self.metadata
                 .end_adoption_stage(walk.stage, clock::now())
                 .await?;
-            let Some(next) = self.metadata.adoption_walk().await? else {
+            let Some(next) = self.enter_walk().await? else {
                 return Ok(());
             };
             walk = next;
-            self.adoption.enter(&walk);
             let counts = walk.counts;
             tracing::info!(
                 stage = ?walk.stage,
@@ -68,6 +67,16 @@ impl Operations {
             );
         }
         Ok(())
+    }
+
+    /// Takes what the database says of the walk.
+    async fn enter_walk(&self) -> Result<Option<AdoptionWalk>> {
+        let _in_order = self.adoption.0.entering.lock().await;
+        let walk = self.metadata.adoption_walk().await?;
+        if let Some(walk) = &walk {
+            self.adoption.enter(walk);
+        }
+        Ok(walk)
     }
 
     async fn name_repositories(&self) -> Result<()> {

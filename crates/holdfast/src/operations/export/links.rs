@@ -62,6 +62,11 @@ pub(crate) struct Exported {
 }
 
 impl Exported {
+    /// Whether there is nothing of the repository, here or in the tree.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.links + self.links_kept + self.links_removed + self.blobs_left_out == 0
+    }
+
     fn add(&mut self, other: &Exported) {
         self.repositories += 1;
         self.blobs_moved += other.blobs_moved;

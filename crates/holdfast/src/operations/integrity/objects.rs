@@ -235,15 +235,20 @@ impl Check {
                 }
             }
         }
-        // More orphans than blobs: the database is not the one that belongs to this store.
-        let ours = seen <= self.summary.blobs;
+        let mut why_kept = "";
+        if seen > self.summary.blobs {
+            // The database is not the one that belongs to this store.
+            why_kept = "; there are more orphans than blobs, so none is given up";
+        } else if self.options.repair
+            && seen > 0
+            && self.operations.warn_of_other_writers().await? > 0
+        {
+            why_kept = "; another registry has written here, so none is given up before `holdfast import --rescan`";
+        }
         for (digest, key, size) in orphans {
-            let mut detail = key.as_str().to_owned();
-            if !ours {
-                detail.push_str("; there are more orphans than blobs, so none is given up");
-            }
+            let detail = format!("{key}{why_kept}");
             let finding = Finding::new(Kind::ObjectOrphan, Some(digest), detail);
-            let repair = ours.then(|| Repair::DiscardObject {
+            let repair = why_kept.is_empty().then(|| Repair::DiscardObject {
                 storage_key: key.as_str().to_owned(),
                 digest,
                 size,
