@@ -80,7 +80,14 @@ impl Checkpointer {
     }
 }
 
+/// How much the thread stands back behind those that answer requests, where processors are few.
+const NICE: i32 = 10;
+
 fn run(connection: &Connection, wanted: &Receiver<Option<File>>, finished: &AtomicBool) {
+    // On Linux this is the priority of the calling thread alone.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the thread that copies back the metadata log keeps its priority");
+    }
     while let Ok(redo) = wanted.recv() {
         let synced = redo.map_or(Ok(()), |redo| redo.sync_data());
         // A log that cannot be synced is noticed by the writer, which syncs it again.
