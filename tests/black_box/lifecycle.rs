@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command as Process, Stdio};
 
 use holdfast_tests::{
@@ -130,6 +131,26 @@ fn a_socket_that_systemd_passes_is_used() {
     daemon.wait_until(|| client.get("/v2/").try_send().is_ok());
     client.push_image("socket/app", "v1", &Image::new(720, &[100]));
     assert_eq!(client.tags("socket/app"), ["v1"]);
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_ends() {
+    let manager = Workbench::new();
+    let path = manager.path("notify");
+    let socket = UnixDatagram::bind(&path).expect("binding");
+    let heard = || {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).expect("a message");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut registry = Registry::builder()
+        .env("NOTIFY_SOCKET", path.to_str().expect("a path in UTF-8"))
+        .env("REGISTRY_HTTP_DRAINTIMEOUT", "100s")
+        .start();
+    assert_eq!(heard(), "READY=1");
+    registry.terminate();
+    // The time for draining, and twice that for the last writes.
+    assert_eq!(heard(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=120000000");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::http::api;
 use crate::operations::{Operations, Rules, remove_old_views};
 use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
-use crate::{clock, random};
+use crate::{clock, ownership, random};
 
 /// The parts of the `http` section that answers depend on.
 #[derive(Debug, Default)]
@@ -194,8 +194,10 @@ fn open_store(driver: &Driver) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), 
     else {
         return Ok((Memory::new(), None));
     };
-    let store = Filesystem::open(root_directory, *direct_io)
-        .map_err(|error| attempt("cannot use the storage directory", &error))?;
+    let store = Filesystem::open(root_directory, *direct_io).map_err(|error| {
+        let advice = ownership::advice(root_directory, &error);
+        attempt("cannot use the storage directory", &error) + &advice
+    })?;
     let snapshots = store.snapshots_directory();
     Ok((store, Some(snapshots)))
 }

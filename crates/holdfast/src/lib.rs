@@ -21,6 +21,7 @@ mod log;
 mod metrics;
 mod operations;
 mod outbound;
+mod ownership;
 mod random;
 mod snapshots;
 mod upload_state;

@@ -140,4 +140,7 @@ fn the_healthcheck_command() {
     check().arg(socket.config_file()).run();
     let secure = Registry::builder().tls().start();
     check().arg(secure.config_file()).run();
+    // It has no certificate to show, and asks through the control socket.
+    let strict = Registry::builder().client_certificates().start();
+    check().arg(strict.config_file()).run();
 }

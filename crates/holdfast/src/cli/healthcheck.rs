@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{configuration_error, load};
-use crate::config::Listen;
+use super::{configuration_error, control, installed_config, load};
+use crate::config::{ClientAuth, Listen, Tls};
+use crate::edge::SocketPath;
 use crate::error_chain::attempt;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration of the registry to ask; the embedded default without one.
+    /// The configuration of the registry to ask; else $REGISTRY_CONFIGURATION_PATH, else
+    /// /etc/docker/registry/config.yml or /etc/distribution/config.yml, else the embedded default.
     config: Option<PathBuf>,
     /// Ask this URL instead, for example http://127.0.0.1:5000/healthz.
     #[arg(long)]
@@ -50,10 +52,18 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 /// The URL, and the socket it is asked through, of the registry with this configuration.
 fn target(config: Option<PathBuf>) -> Result<(String, Option<PathBuf>), String> {
-    let http = load(config, false)?.config.http;
+    let config = load(config.or_else(installed_config), false)?.config;
+    let http = &config.http;
+    let local = "http://localhost/healthz".to_owned();
+    // Who has no certificate to show is not answered on the main address.
+    if http.tls.as_ref().is_some_and(demands_certificate)
+        && let Some(socket) = control::socket(&config)
+    {
+        return Ok((local, Some(socket)));
+    }
     let scheme = if http.tls.is_some() { "https" } else { "http" };
-    Ok(match http.listen {
-        Listen::Unix(path) => ("http://localhost/healthz".to_owned(), Some(path)),
+    Ok(match &http.listen {
+        Listen::Unix(path) => (local, Some(path.clone())),
         Listen::Tcp(address) => {
             let host = match address.host.as_str() {
                 "" | "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
@@ -65,14 +75,26 @@ fn target(config: Option<PathBuf>) -> Result<(String, Option<PathBuf>), String> 
     })
 }
 
+fn demands_certificate(tls: &Tls) -> bool {
+    let demanded = match tls.client_auth {
+        ClientAuth::RequireAndVerify | ClientAuth::RequireAny => true,
+        ClientAuth::VerifyIfGiven | ClientAuth::Request => false,
+    };
+    demanded && !tls.client_cas.is_empty()
+}
+
 async fn ask(url: &str, socket: Option<PathBuf>, timeout: Duration) -> Result<(), String> {
     // The question is whether this process answers, not who it is: its certificate names a public host.
     let mut builder = reqwest::Client::builder()
         .timeout(timeout)
         .danger_accept_invalid_certs(true)
         .no_proxy();
-    if let Some(socket) = socket {
-        builder = builder.unix_socket(socket);
+    let socket = socket
+        .map(|path| SocketPath::new(&path))
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    if let Some(socket) = &socket {
+        builder = builder.unix_socket(socket.path());
     }
     let client = builder.build().map_err(|error| attempt("client", &error))?;
     let answer = client

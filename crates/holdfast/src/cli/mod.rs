@@ -9,6 +9,7 @@ mod backup;
 mod check;
 mod config;
 mod control;
+mod entrypoint;
 mod export;
 mod garbage_collect;
 mod gc;
@@ -127,6 +128,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     );
     if name == "htpasswd" {
         return htpasswd::run_applet(arguments);
+    }
+    if name == entrypoint::NAME {
+        return entrypoint::run(arguments);
     }
     let registry = name == "registry";
     if arguments.len() <= 1 {

@@ -11,7 +11,9 @@ use tracing::Level;
 use super::{configuration_error, control, load};
 use crate::app::App;
 use crate::config::{self, Auth, Config, Driver, Listen, Loaded, LogLevel, Metadata};
-use crate::edge::{Edge, Listener, listen_control, serve_control, serve_debug};
+use crate::edge::{
+    Edge, Listener, listen_control, notify_ready, notify_stopping, serve_control, serve_debug,
+};
 use crate::error_chain::attempt;
 use crate::{health, jobs, limits, log};
 
@@ -102,6 +104,7 @@ async fn serve(loaded: Loaded, accept_empty: bool) -> Result<ExitCode, String> {
     let drain = config.http.drain_timeout;
     let cut = CancellationToken::new();
     let serving = tokio::spawn(edge.serve(listener, stop.clone(), cut.clone(), drain));
+    notify_ready();
     let signal = tokio::select! {
         _ = terminate.recv() => SignalKind::terminate(),
         _ = interrupt.recv() => SignalKind::interrupt(),
@@ -111,6 +114,7 @@ async fn serve(loaded: Loaded, accept_empty: bool) -> Result<ExitCode, String> {
     } else {
         tracing::info!("stopping server gracefully. Draining connections for {drain:?}");
     }
+    notify_stopping(drain);
     stop.cancel();
     // Whoever asks twice does not want to wait.
     let impatient = tokio::spawn(async move {

@@ -20,8 +20,9 @@ use super::yaml::{self, Origin};
 /// What the name of an override begins with.
 const PREFIX: &str = "REGISTRY_";
 
-/// Read by the command line, not by this rule.
-const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
+/// Not for this rule: one is read by the command line; in the other, podman, buildah and skopeo are told where
+/// logins are kept, and whoever uses them has it in his shell.
+const OTHERS: [&str; 2] = ["REGISTRY_CONFIGURATION_PATH", "REGISTRY_AUTH_FILE"];
 
 /// Keys of `storage` that are not drivers.
 pub(super) const NOT_DRIVERS: [&str; 6] =
@@ -36,7 +37,7 @@ pub(super) fn overlay(
 ) {
     let mut variables: Vec<(String, String)> = environment
         .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX) && name != CONFIGURATION_PATH)
+        .filter(|(name, _)| name.starts_with(PREFIX) && !OTHERS.contains(&name.as_str()))
         .collect();
     variables.sort();
     for (name, text) in variables {

@@ -8,6 +8,7 @@ mod control;
 mod debug;
 mod file_stream;
 mod listener;
+mod notify;
 mod send_buffer;
 mod tls;
 
@@ -37,6 +38,7 @@ use file_stream::{FileStream, Socket};
 pub(crate) use control::{SocketPath, listen as listen_control, serve as serve_control};
 pub(crate) use debug::serve as serve_debug;
 pub(crate) use listener::{Incoming, Listener};
+pub(crate) use notify::{ready as notify_ready, stopping as notify_stopping};
 pub(crate) use tls::Acceptor;
 
 /// Longest time for a TLS handshake.

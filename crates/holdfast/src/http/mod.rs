@@ -308,6 +308,9 @@ async fn administer(
 /// Answers a request on the control socket.
 pub(crate) async fn answer_control(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
+    if let Some(answer) = probe(&app, &parts) {
+        return answer;
+    }
     match parts.uri.path().strip_prefix(api::PATH) {
         Some(path) => administer(&app, &parts, path, incoming, true).await,
         None => error::no_such_path().into_response(),

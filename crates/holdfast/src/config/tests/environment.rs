@@ -29,6 +29,7 @@ fn scalars_are_reachable_by_name() {
             ("REGISTRY_LIMITS_MANIFESTBYTES", "65536"),
             ("OTHER_LOG_LEVEL", "nonsense"),
             ("REGISTRY_CONFIGURATION_PATH", "/etc/x.yml"),
+            ("REGISTRY_AUTH_FILE", "/run/user/0/containers/auth.json"),
         ],
     );
     assert_eq!(config.log.level, LogLevel::Debug);
