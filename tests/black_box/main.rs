@@ -10,6 +10,7 @@ mod collection;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod crash;
+mod deployment;
 mod export;
 mod full_disk;
 mod gc_race;

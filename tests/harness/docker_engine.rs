@@ -1,17 +1,32 @@
 //! A Docker Engine of the test's own, beside any that the machine may run.
 //!
-//! It has no network and runs no containers: it only loads, tags, pushes and pulls. Its `/etc/docker` and
-//! `/etc/hosts` are the test's, mounted for this process alone, because the engine has no other way to be
-//! told which certificates belong to which registry, and where `registry.test` is. Needs root.
+//! Most tests only load, tag, push and pull, on the machine's network. An isolated engine runs containers, too, in
+//! a network namespace of its own: whatever it publishes, its ports are free and nobody else sees them.
+//!
+//! Its `/etc/docker` and `/etc/hosts` are the test's, mounted for this process alone, because the engine has no
+//! other way to be told which certificates belong to which registry, and where `registry.test` is. Needs root.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::process;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::registry::IPV6_NAME;
 use crate::{Certificates, Command, Daemon, Workbench, find_program};
 
 /// Directory of the engine's registry certificates, fixed in its program.
 const CONFIGURATION: &str = "/etc/docker";
+
+/// What an engine without containers needs of the machine's network: nothing.
+const NO_NETWORK: [&str; 5] = [
+    "--bridge=none",
+    "--ip6tables=false",
+    "--ip-forward=false",
+    "--ip-masq=false",
+    "--userland-proxy=false",
+];
 
 /// Mounts `$1` on `$2` and `$3` on `/etc/hosts`, then becomes the rest of its arguments.
 const MOUNT_AND_RUN: &str =
@@ -25,12 +40,31 @@ pub struct DockerEngine {
 }
 
 impl DockerEngine {
-    /// Starts an engine and waits until it answers.
+    /// Starts an engine that moves images, and waits until it answers.
     ///
     /// # Panics
     /// When it does not start, for example without root.
     #[must_use]
     pub fn start() -> Self {
+        Self::launch(&["--mount"], "", &NO_NETWORK)
+    }
+
+    /// Starts an engine that runs containers in a network of its own, which the calling thread enters: what it
+    /// starts and connects to from now on is there.
+    ///
+    /// # Panics
+    /// When it does not start, for example without root.
+    #[must_use]
+    pub fn isolated() -> Self {
+        let engine = Self::launch(&["--mount", "--net"], "ip link set lo up && ", &[]);
+        let network = format!("/proc/{}/ns/net", engine.daemon.pid());
+        let network = File::open(network).expect("opening the engine's network");
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("entering the engine's network");
+        engine
+    }
+
+    fn launch(namespaces: &[&str], prepare: &str, network: &[&str]) -> Self {
         let home = Workbench::new();
         home.file("etc/daemon.json", "{}");
         let hosts = home.file("hosts", format!("127.0.0.1 localhost\n::1 {IPV6_NAME}\n"));
@@ -39,7 +73,8 @@ impl DockerEngine {
 
         // The engine ends with the thread that started it, even if the whole test is killed.
         let mut command = process::Command::new(find_program("unshare"));
-        command.args(["--mount", "sh", "-c", MOUNT_AND_RUN, "sh"]);
+        command.args(namespaces).args(["sh", "-c"]);
+        command.arg(format!("{prepare}{MOUNT_AND_RUN}")).arg("sh");
         command.arg(home.path("etc")).arg(CONFIGURATION).arg(hosts);
         command
             .arg(find_program("setpriv"))
@@ -53,16 +88,10 @@ impl DockerEngine {
             .arg(format!("--host={}", address(&home)))
             .args([
                 "--storage-driver=vfs",
-                "--bridge=none",
                 "--iptables=false",
-                "--ip6tables=false",
-            ])
-            .args([
-                "--ip-forward=false",
-                "--ip-masq=false",
-                "--userland-proxy=false",
                 "--log-level=warn",
-            ]);
+            ])
+            .args(network);
         let daemon = Daemon::start("the Docker Engine", &mut command, &home.path("docker.log"));
 
         let mut engine = Self { daemon, home };
@@ -77,6 +106,15 @@ impl DockerEngine {
     #[must_use]
     pub fn docker(&self) -> Command {
         docker(&self.home)
+    }
+
+    /// A command that uses this engine: it finds its client in `DOCKER`, its address in `DOCKER_HOST`.
+    #[must_use]
+    pub fn used_by(&self, command: Command) -> Command {
+        self.home
+            .at_home(command)
+            .env("DOCKER", client())
+            .env("DOCKER_HOST", address(&self.home))
     }
 
     /// The directory in which commands run.
@@ -120,13 +158,17 @@ fn address(home: &Workbench) -> String {
     format!("unix://{}", home.path("docker.sock").display())
 }
 
-/// The client that came with the engine, if there is another one in front of it in `PATH`.
 fn docker(home: &Workbench) -> Command {
-    let packaged = Path::new("/usr/bin/docker");
-    let command = if packaged.is_file() {
-        Command::at(packaged)
+    home.at_home(Command::at(&client()))
+        .env("DOCKER_HOST", address(home))
+}
+
+/// The client that came with the engine, if there is another one in front of it in `PATH`.
+fn client() -> PathBuf {
+    let packaged = PathBuf::from("/usr/bin/docker");
+    if packaged.is_file() {
+        packaged
     } else {
-        Command::new("docker")
-    };
-    home.at_home(command).env("DOCKER_HOST", address(home))
+        find_program("docker")
+    }
 }

@@ -1,0 +1,113 @@
+//! The compose files: read by docker-compose, and run by it as far as their images can be made here.
+
+use std::fs;
+use std::path::Path;
+
+use holdfast_tests::{Certificates, Command, DockerEngine, Image, PASSWORD, Registry, USER};
+use serde_json::Value;
+
+use super::{IMAGE, answering, deploy, engine_with_image, helm, pull, push_and_pull};
+
+fn compose(engine: &DockerEngine, file: &Path) -> Command {
+    engine
+        .used_by(Command::new("docker-compose"))
+        .env("HOLDFAST_IMAGE", IMAGE)
+        .args(["--no-ansi", "--project-name=registry", "--file"])
+        .arg(file)
+}
+
+#[test]
+fn compose_files() {
+    if Registry::is_peer() {
+        return;
+    }
+    let engine = engine_with_image();
+    every_registry_is_confined(&engine);
+    single(&engine);
+    tls_and_passwords(&engine);
+}
+
+fn every_registry_is_confined(engine: &DockerEngine) {
+    for (name, registries) in [("single", 1), ("tls-htpasswd", 1)] {
+        let file = deploy(&format!("compose/{name}.yml"));
+        let read = compose(engine, &file).arg("config").run();
+        let [read]: [Value; 1] = helm::documents(&read.stdout)
+            .try_into()
+            .expect("one document");
+        let services = read["services"].as_object().expect("services");
+        let ours: Vec<_> = services
+            .values()
+            .filter(|service| service["image"] == IMAGE)
+            .collect();
+        assert_eq!(ours.len(), registries, "{name}: {read}");
+        for service in ours {
+            assert_eq!(service["read_only"], true, "{name}");
+            assert_eq!(service["cap_drop"][0], "ALL", "{name}");
+            assert_eq!(service["stop_grace_period"], "75s", "{name}");
+            assert_eq!(
+                service["environment"]["REGISTRY_HTTP_DRAINTIMEOUT"], "60s",
+                "{name}"
+            );
+        }
+    }
+}
+
+/// Up, away, and up again: the volume stays.
+fn single(engine: &DockerEngine) {
+    let file = deploy("compose/single.yml");
+    let image = Image::new(910, &[100_000]);
+    let name = "localhost:5000/compose/app:v1";
+    compose(engine, &file).args(["up", "--detach"]).run();
+    let _ = answering("127.0.0.1:5000");
+    push_and_pull(engine, &image, name);
+    compose(engine, &file).arg("down").run();
+    compose(engine, &file).args(["up", "--detach"]).run();
+    let _ = answering("127.0.0.1:5000");
+    pull(engine, &image, name);
+    compose(engine, &file).args(["down", "--volumes"]).run();
+}
+
+/// As its comment says: certificates and passwords beside the file, a login, a push.
+fn tls_and_passwords(engine: &DockerEngine) {
+    let home = engine.home();
+    let text = fs::read_to_string(deploy("compose/tls-htpasswd.yml")).expect("the file");
+    let file = home.file("tls/tls-htpasswd.yml", text);
+    for directory in ["tls/certs", "tls/auth"] {
+        fs::create_dir_all(home.path(directory)).expect("making a directory");
+    }
+    let certificates = Certificates::generate(home.root());
+    fs::copy(&certificates.server, home.path("tls/certs/tls.crt")).expect("a certificate");
+    fs::copy(&certificates.server_key, home.path("tls/certs/tls.key")).expect("a key");
+    let line = engine
+        .docker()
+        .args(["run", "--rm", IMAGE, "htpasswd", "-Bbn", USER, PASSWORD])
+        .run();
+    home.file("tls/auth/htpasswd", line.stdout);
+    home.tool("chown")
+        .arg("65532")
+        .args(["tls/certs/tls.key", "tls/auth/htpasswd"])
+        .run();
+    compose(engine, &file).args(["up", "--detach"]).run();
+
+    // The engine takes 127.0.0.1 for insecure, so it is called by its other name.
+    let host = "registry.test";
+    engine.trust(host, &certificates, false);
+    let login = || {
+        let login = engine.docker().args(["login", "--username", USER]);
+        login.args(["--password-stdin", host])
+    };
+    holdfast_tests::eventually("a login succeeds", || {
+        login().input(PASSWORD).finish().status.success()
+    });
+    login().input("wrong").refused().mentions("unauthorized");
+    login().input(PASSWORD).run();
+    let name = format!("{host}/private/app:v1");
+    push_and_pull(engine, &Image::new(911, &[100_000]), &name);
+    engine.docker().args(["logout", host]).run();
+    engine
+        .docker()
+        .args(["pull", &name])
+        .refused()
+        .mentions("no basic auth credentials");
+    compose(engine, &file).args(["down", "--volumes"]).run();
+}
