@@ -162,7 +162,8 @@ impl App {
             .map_err(|error| attempt("cannot look for another registry's repositories", &error))?;
         Ok(App {
             operations,
-            access: Access::new(realm, &config.access, token_secret.as_bytes()),
+            access: Access::new(realm, &config.access, token_secret.as_bytes())
+                .within(config.middleware.repositories.clone()),
             health: Arc::default(),
             http: http_settings(config),
             access_lines: config.log.access_log,

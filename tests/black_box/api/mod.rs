@@ -5,6 +5,7 @@
 
 mod authentication;
 mod blobs;
+mod closed_repositories;
 mod command_line;
 mod concurrency;
 mod health;

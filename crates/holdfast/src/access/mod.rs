@@ -13,10 +13,11 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use holdfast_model::Timestamp;
+use holdfast_model::{RepositoryName, Timestamp};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::config::RepositoryNames;
 use crate::{clock, config};
 use token::Tokens;
 
@@ -54,6 +55,8 @@ pub enum Denial {
     Unauthorized,
     /// The credentials could not be checked.
     Unavailable,
+    /// The repository is not one of those that may be used, whoever asks.
+    RepositoryClosed,
 }
 
 /// A caller or a refusal.
@@ -83,6 +86,7 @@ pub struct Access {
     /// Where callers without credentials may read: what makes and checks their tokens.
     tokens: Option<Tokens>,
     administrators: HashSet<String>,
+    repositories: Vec<RepositoryNames>,
 }
 
 impl Access {
@@ -94,7 +98,14 @@ impl Access {
             realm,
             tokens,
             administrators: settings.administrators.iter().cloned().collect(),
+            repositories: Vec::new(),
         }
+    }
+
+    /// The same for repositories only that all of these lists permit.
+    pub(crate) fn within(mut self, repositories: Vec<RepositoryNames>) -> Access {
+        self.repositories = repositories;
+        self
     }
 
     /// Whether the caller may use the management API.
@@ -152,10 +163,20 @@ impl Access {
             Permission::Push(_) | Permission::Delete(_) => false,
         };
         match (&self.realm, caller) {
-            (Realm::Open, _) | (_, Caller::User(_)) => Ok(()),
-            _ if open => Ok(()),
-            _ => Err(Denial::Unauthorized),
+            (Realm::Open, _) | (_, Caller::User(_)) => {}
+            _ if open => {}
+            _ => return Err(Denial::Unauthorized),
         }
+        // Who may not even ask is not told which repositories there may be.
+        match permission.repository() {
+            Some(name) if !self.permits(name) => Err(Denial::RepositoryClosed),
+            _ => Ok(()),
+        }
+    }
+
+    fn permits(&self, repository: &RepositoryName) -> bool {
+        let name = repository.as_str();
+        self.repositories.iter().all(|names| names.permit(name))
     }
 
     /// Refuses strangers where the realm knows users and nothing is open to all.

@@ -20,9 +20,19 @@ pub enum Permission<'a> {
 /// `(type, name, actions)` as Docker's token scopes spell it, for challenges and error details.
 pub(crate) type Scope<'a> = (&'static str, &'a str, &'static [&'static str]);
 
-impl Permission<'_> {
+impl<'a> Permission<'a> {
+    /// The repository that it is about.
+    pub(crate) fn repository(self) -> Option<&'a RepositoryName> {
+        match self {
+            Permission::LogIn | Permission::Catalog => None,
+            Permission::Pull(name) | Permission::Push(name) | Permission::Delete(name) => {
+                Some(name)
+            }
+        }
+    }
+
     /// The scope that grants it.
-    pub(crate) fn scope(&self) -> Option<Scope<'_>> {
+    pub(crate) fn scope(&self) -> Option<Scope<'a>> {
         match self {
             Permission::LogIn => None,
             Permission::Catalog => Some(("registry", "catalog", &["*"])),

@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod listen;
 mod log;
+mod middleware;
 mod problem;
 mod reader;
 mod reference;
@@ -48,6 +49,7 @@ pub use keys::{Entry, Kind, Status, entries};
 pub use limits::{Catalog, Limits, Tags};
 pub use listen::{Address, Listen};
 pub use log::{Formatter, Log, LogLevel};
+pub use middleware::{Middleware, RepositoryNames};
 pub use problem::{Error, Level, Problem, Warning};
 pub use reference::reference_markdown;
 pub use schema::json_schema;
@@ -129,6 +131,8 @@ pub struct Config {
     pub gc: Gc,
     /// Reading stored bytes again in the background.
     pub scrub: Scrub,
+    /// What stands between requests and content.
+    pub middleware: Middleware,
 }
 
 /// A configuration that can be used, with what there is to say about it.
@@ -178,6 +182,7 @@ impl Config {
             limits: Limits::read(&top.section("limits")),
             gc: Gc::read(&top.section("gc")),
             scrub: Scrub::read(&top.section("scrub")),
+            middleware: Middleware::read(&top.section("middleware")),
             storage,
             auth,
             http,

@@ -90,7 +90,7 @@ impl Validation {
 }
 
 /// Compiles a list of patterns, each judged at its own place.
-fn patterns(urls: &Section<'_>, name: &str) -> RegexSet {
+pub(super) fn patterns(urls: &Section<'_>, name: &str) -> RegexSet {
     let written = urls.list(name);
     let build = |patterns: &[&str]| {
         RegexSetBuilder::new(patterns)

@@ -530,6 +530,12 @@ pub(super) fn not_administrator() -> Error {
     Error::new(StatusCode::FORBIDDEN, Code::Denied, detail)
 }
 
+/// `403` for a repository that the configuration closes to everybody.
+pub(super) fn repository_closed() -> Error {
+    let detail = json!("this repository is not among those that middleware.registry permits");
+    Error::new(StatusCode::FORBIDDEN, Code::Denied, detail)
+}
+
 /// `403` for what names files of the server's machine.
 pub(super) fn control_socket_only() -> Error {
     let detail =

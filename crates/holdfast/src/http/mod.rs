@@ -421,6 +421,7 @@ async fn token(app: &App, parts: &Parts) -> Result<Response<Body>, Error> {
             return Err(error::unauthorized("Basic realm=\"token\"", None));
         }
         Err(Denial::Unavailable) => return Err(error::busy()),
+        Err(Denial::RepositoryClosed) => return Err(error::repository_closed()),
     };
     let now = clock::now();
     let token = app.access.token(&caller, now).ok_or(RouteError::NotFound)?;
@@ -451,6 +452,7 @@ fn refusal(
 ) -> Error {
     match denial {
         Denial::Unavailable => error::busy(),
+        Denial::RepositoryClosed => error::repository_closed(),
         Denial::Unauthorized => {
             let scope = permission.as_ref().and_then(Permission::scope);
             let sent = parts.headers.contains_key(AUTHORIZATION);

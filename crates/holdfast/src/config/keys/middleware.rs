@@ -3,18 +3,20 @@
 use super::Kind::{Any, Flag, Section, Text};
 use super::{Entry, key};
 
-const NO_MIDDLEWARE: &str = "this registry has no such middleware, and starting without it could open what it was meant to guard";
+const NO_REPOSITORY: &str = "there is none, and starting without it could open what it was meant to guard; which repositories may be used is said by `repository` under middleware.registry";
+const DISABLED: &str =
+    "an entry takes effect all the same, as in Distribution; take it out to turn it off";
 
 #[rustfmt::skip] // One key per line reads as the table it is.
 pub(super) const ENTRIES: &[Entry] = &[
-    key("middleware.registry", Section, "", "Middleware around the registry.").refused(NO_MIDDLEWARE),
-    key("middleware.registry[].name", Text, "", "Name of the middleware.").refused(NO_MIDDLEWARE),
-    key("middleware.registry[].disabled", Flag, "false", "Has no effect in Distribution.").refused(NO_MIDDLEWARE),
-    key("middleware.registry[].options.*", Any, "", "An option.").refused(NO_MIDDLEWARE),
-    key("middleware.repository", Section, "", "Middleware around each repository.").refused(NO_MIDDLEWARE),
-    key("middleware.repository[].name", Text, "", "Name of the middleware.").refused(NO_MIDDLEWARE),
-    key("middleware.repository[].disabled", Flag, "false", "Has no effect in Distribution.").refused(NO_MIDDLEWARE),
-    key("middleware.repository[].options.*", Any, "", "An option.").refused(NO_MIDDLEWARE),
+    key("middleware.registry[].name", Text, "", "Name of the middleware. The only one is `repository`, which Distribution does not have: only repositories whose names fit may be used, whoever asks; others get 403."),
+    key("middleware.registry[].disabled", Flag, "false", "Whether the entry is turned off.").ignored(DISABLED),
+    key("middleware.registry[].options.allow[]", Text, "", "A pattern of names that may be used, such as `^approved/`; without any all may."),
+    key("middleware.registry[].options.deny[]", Text, "", "A pattern of names that may not, though they fit one of `allow`."),
+    key("middleware.repository", Section, "", "Middleware around each repository.").refused(NO_REPOSITORY),
+    key("middleware.repository[].name", Text, "", "Name of the middleware.").refused(NO_REPOSITORY),
+    key("middleware.repository[].disabled", Flag, "false", "Has no effect in Distribution.").refused(NO_REPOSITORY),
+    key("middleware.repository[].options.*", Any, "", "An option.").refused(NO_REPOSITORY),
     key("middleware.storage", Section, "", "Middleware that changes where clients are redirected.").not_yet(),
     key("middleware.storage[].name", Text, "", "`cloudfront`, `redirect` or `rewrite`.").not_yet(),
     key("middleware.storage[].disabled", Flag, "false", "Has no effect in Distribution.").not_yet(),

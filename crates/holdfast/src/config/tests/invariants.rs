@@ -71,6 +71,8 @@ catalog: {maxentries: 50}
 tags: {maxtags: 60}
 gc: {enabled: false, grace: 1h, interval: 1m, rate: 5, window: '22:00-06:00', deleteuntaggedafter: 48h, keeppulledwithin: 1h}
 scrub: {enabled: false, interval: 240h, rate: 1000000}
+middleware:
+  registry: [{name: repository, options: {allow: ['^approved/'], deny: [secret]}}]
 limits: {manifestbytes: 65536, tagspermanifestpush: 7, uploadsessions: 8}
 ";
 

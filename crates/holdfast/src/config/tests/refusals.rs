@@ -89,11 +89,23 @@ fn what_would_be_missed_dangerously_is_refused() {
         ),
         (
             "middleware: {registry: [{name: guard}]}",
-            "config.yml:4:14: middleware.registry: refused",
+            "config.yml:4:32: middleware.registry[0].name: there is no registry middleware \"guard\", and",
+        ),
+        (
+            "middleware: {registry: [{options: {allow: [a]}}]}",
+            "config.yml:4:25: middleware.registry[0].name: is required",
+        ),
+        (
+            "middleware: {registry: [{name: repository, options: {allow: []}}]}",
+            "config.yml:4:53: middleware.registry[0].options: needs a pattern under allow or deny",
+        ),
+        (
+            "middleware: {registry: [{name: repository, options: {allow: ['(']}}]}",
+            "config.yml:4:62: middleware.registry[0].options.allow: is not a pattern",
         ),
         (
             "middleware: {repository: [{name: guard}]}",
-            "config.yml:4:14: middleware.repository: refused",
+            "config.yml:4:14: middleware.repository: refused: there is none, and",
         ),
     ] {
         let text = appended(lines);
