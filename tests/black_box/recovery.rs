@@ -1,6 +1,7 @@
 //! A database that is gone, damaged, or was copied from under a running server.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -121,8 +122,23 @@ fn an_older_database_copied_over_the_present_one_after_a_kill_loses_no_push() {
     assert_sound(&database(&registry));
 }
 
+/// Damages pages of the database that a start does not read, as a bad disk does it: without any sign.
+fn damage(registry: &Registry) {
+    let path = database(registry);
+    let modified = fs::metadata(&path).and_then(|found| found.modified());
+    let file = fs::File::options()
+        .write(true)
+        .open(&path)
+        .expect("opening the database");
+    let length = file.metadata().expect("its length").len();
+    file.write_all_at(&[0x5a; 8 * 4096], length - 8 * 4096)
+        .expect("damaging it");
+    file.set_modified(modified.expect("its time"))
+        .expect("setting its time");
+}
+
 #[test]
-fn damage_found_while_serving_is_repaired_by_the_next_start() {
+fn damage_inside_the_database_is_repaired_by_the_next_start() {
     let mut registry = Registry::builder()
         .section("metadata: {snapshots: {interval: 1h}}")
         .start();
@@ -130,18 +146,14 @@ fn damage_found_while_serving_is_repaired_by_the_next_start() {
     storm.wait_for(20);
     let all = storm.stop();
     registry.terminate();
-    let mut bytes = fs::read(database(&registry)).expect("reading the database");
-    // Pages that a start does not read.
-    let page = 4096;
-    let end = bytes.len();
-    bytes[end - 8 * page..].fill(0x5a);
-    fs::write(database(&registry), &bytes).expect("damaging the database");
+    damage(&registry);
     registry.restart();
     let report = registry.manage(&["check"]).finish();
     assert_eq!(report.status.code(), Some(3), "{report:?}");
     report.mentions("database-file");
-    // Until then nothing is answered that may be wrong.
+    // Until the next start nothing is answered that may be wrong.
     let _ = registry.http().get("/v2/").send().expect(503);
+    registry.kill();
     registry.restart();
     assert_eq!(recoveries(&registry), 1);
     assert_served(&registry.http(), &all, &all);

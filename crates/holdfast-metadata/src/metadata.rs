@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::cache::{Cache, Versions};
 use crate::operation::{Operation, Write};
 use crate::sqlite::Sqlite;
-use crate::{Location, Options, Pinned, Result, recovery};
+use crate::{Error, Location, Options, Pinned, Result, recovery};
 
 /// Every fact about the stored bytes. Clones share one database.
 ///
@@ -30,6 +30,8 @@ struct Inner {
     /// Where the database is, if in a file.
     file: Option<PathBuf>,
     damaged: watch::Sender<bool>,
+    /// It was opened as it is because nothing could be done about its damage.
+    known_damage: bool,
 }
 
 /// What the database did since it was opened.
@@ -86,6 +88,9 @@ impl Metadata {
             Location::File(path) => Some(path),
             Location::Memory => None,
         };
+        let known_damage = file
+            .as_deref()
+            .is_some_and(|file| recovery::mark(file).exists());
         Ok(Metadata(Arc::new(Inner {
             engine,
             cache,
@@ -93,6 +98,7 @@ impl Metadata {
             untagged_after: options.untagged_after,
             file,
             damaged: watch::Sender::new(false),
+            known_damage,
         })))
     }
 
@@ -121,6 +127,16 @@ impl Metadata {
     /// by one.
     pub async fn begin_snapshot(&self, number: u64) -> Result<Pinned> {
         self.0.engine.snapshot(number).await
+    }
+
+    /// Notes that snapshot `number`, which [`begin_snapshot`](Self::begin_snapshot) began, is stored as a whole.
+    pub fn end_snapshot(&self, number: u64) {
+        let totals = self.0.engine.redo();
+        // A log that was given up meanwhile needs another.
+        if totals.number.load(Ordering::Relaxed) == number {
+            totals.incomplete.store(false, Ordering::Relaxed);
+            totals.unverified.store(false, Ordering::Relaxed);
+        }
     }
 
     /// The redo log.
@@ -156,6 +172,10 @@ impl Metadata {
     /// Remembers that the database file is damaged, so that the next start puts it together anew
     /// ([`recovery::Database::Damaged`]).
     pub fn note_damage(&self) {
+        if self.0.known_damage {
+            tracing::error!("the metadata database is still damaged");
+            return;
+        }
         let first = !self.0.damaged.send_replace(true);
         if let (true, Some(file)) = (first, &self.0.file)
             && let Err(error) = recovery::mark_damaged(file)
@@ -165,6 +185,11 @@ impl Metadata {
                 "cannot leave a mark that the metadata database is damaged"
             );
         }
+    }
+
+    /// Whether somebody has found the database file damaged, which was not known when it was opened.
+    pub fn is_damaged(&self) -> bool {
+        *self.0.damaged.borrow()
     }
 
     /// Waits until somebody finds the database file damaged.
@@ -182,6 +207,7 @@ impl Metadata {
     }
 
     pub(crate) async fn write<O: Write>(&self, change: O) -> Result<O::Output> {
+        self.undamaged()?;
         let answer = self.0.engine.write(change).await;
         self.watched(answer)
     }
@@ -195,8 +221,17 @@ impl Metadata {
         answer
     }
 
+    /// What a damaged file says must neither be acted on nor get into the redo log.
+    fn undamaged(&self) -> Result<()> {
+        if self.is_damaged() {
+            return Err(Error::corrupt("changes wait for a restart"));
+        }
+        Ok(())
+    }
+
     /// Makes a change that nobody waits for.
     pub(crate) fn write_soon<O: Write>(&self, change: O) -> Result<()> {
+        self.undamaged()?;
         self.0.engine.write_soon(change)
     }
 

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::sqlite::{failure, redo};
@@ -57,6 +58,10 @@ pub fn rebuild(file: &Path, number: u64, logs: &Path, database: &Path) -> Result
 pub fn check(file: &Path) -> Result<()> {
     let connection =
         Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failure)?;
+    // Its write-ahead log may be needed still.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(failure)?;
     let verdict: String = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(failure)?;

@@ -89,24 +89,25 @@ impl App {
     /// A store with blobs and without any metadata is refused unless `accept_empty`.
     pub(crate) async fn build(config: &Config, accept_empty: bool) -> Result<App, String> {
         let (store, logs) = open_store(&config.storage.driver)?;
-        let metadata = open_metadata(config, &*store, logs.as_deref(), accept_empty).await?;
-        let scratch = logs.clone();
-        if let Some(scratch) = &scratch {
-            remove_old_views(scratch)
-                .map_err(|error| format!("cannot tidy {}: {error}", scratch.display()))?;
+        if let Some(logs) = &logs {
+            remove_old_views(logs)
+                .map_err(|error| format!("cannot tidy {}: {error}", logs.display()))?;
         }
-        let snapshots = logs.map(|directory| {
-            let keep = config.snapshots.keep;
-            Snapshots::new(metadata.clone(), Arc::clone(&store), directory, keep)
-        });
-        if let Some(snapshots) = &snapshots {
-            // Registries start on full disks too: the job tries again.
-            if let Err(error) = snapshots.begin().await {
-                tracing::error!(
+        let scratch = logs.clone();
+        let open =
+            async || open_with_snapshots(config, &store, logs.as_deref(), accept_empty).await;
+        let (mut metadata, mut snapshots) = open().await?;
+        if metadata.is_damaged() {
+            // There is no request yet that it could disturb.
+            let closed = metadata.close().await;
+            drop((metadata, snapshots));
+            if let Err(error) = closed {
+                tracing::warn!(
                     error = chain(&error),
-                    "no snapshot of the metadata could be taken"
+                    "a damaged database was not closed in order"
                 );
             }
+            (metadata, snapshots) = open().await?;
         }
         let secret = match &config.http.secret {
             Some(secret) => secret.reveal().to_owned(),
@@ -201,6 +202,30 @@ fn open_store(driver: &Driver) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), 
     })?;
     let snapshots = store.snapshots_directory();
     Ok((store, Some(snapshots)))
+}
+
+/// Opens the database and takes its first snapshot, if it needs one.
+async fn open_with_snapshots(
+    config: &Config,
+    store: &Arc<dyn BlobStore>,
+    logs: Option<&Path>,
+    accept_empty: bool,
+) -> Result<(Metadata, Option<Snapshots>), String> {
+    let metadata = open_metadata(config, &**store, logs, accept_empty).await?;
+    let snapshots = logs.map(|logs| {
+        let (store, keep) = (Arc::clone(store), config.snapshots.keep);
+        Snapshots::new(metadata.clone(), store, logs.to_owned(), keep)
+    });
+    if let Some(snapshots) = &snapshots {
+        // Registries start on full disks too: the job tries again.
+        if let Err(error) = snapshots.begin().await {
+            tracing::error!(
+                error = chain(&error),
+                "no snapshot of the metadata could be taken"
+            );
+        }
+    }
+    Ok((metadata, snapshots))
 }
 
 /// Opens the database; one that is gone, copied or damaged is put together from snapshots first.

@@ -5,10 +5,10 @@
 //! meanwhile, a few pages, after which the log starts over.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use super::connection::{self, Mode, failure};
 use crate::{Error, Result};
 
-/// Copies the log back into the database; whether nothing kept it from being copied to its end.
+/// Copies the log back into the database; with `TRUNCATE`, whether nothing kept it from being copied to its end.
 pub(super) fn checkpoint(connection: &Connection, mode: &'static str) -> Result<bool> {
     connection
         .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
@@ -29,24 +29,25 @@ pub(super) fn checkpoint(connection: &Connection, mode: &'static str) -> Result<
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     /// The redo log, which is synced first (R2), where there is one.
-    wanted: Sender<Option<File>>,
-    finished: Arc<AtomicBool>,
+    wanted: Sender<Option<Arc<File>>>,
+    /// What came of syncing it, at the end.
+    finished: Receiver<io::Result<()>>,
     running: bool,
     thread: JoinHandle<()>,
 }
 
 impl Checkpointer {
     pub(super) fn start(database: &Path) -> Result<Checkpointer> {
+        let unavailable = |error| Error::Unavailable(Arc::new(error));
+        let file = File::open(database).map_err(unavailable)?;
+        // Closing any descriptor of the file would take away the locks that SQLite has on it, so this one stays.
+        let file: &'static File = Box::leak(Box::new(file));
         let connection = connection::open(database, Mode::Write)?;
-        let (wanted, receiver) = channel();
-        let finished = Arc::new(AtomicBool::new(false));
+        let ((wanted, receiver), (sender, finished)) = (channel(), channel());
         let thread = thread::Builder::new()
             .name("metadata-checkpoint".to_owned())
-            .spawn({
-                let finished = Arc::clone(&finished);
-                move || run(&connection, &receiver, &finished)
-            })
-            .map_err(|error| Error::Unavailable(Arc::new(error)))?;
+            .spawn(move || run(&connection, file, &receiver, &sender))
+            .map_err(unavailable)?;
         Ok(Checkpointer {
             wanted,
             finished,
@@ -56,7 +57,7 @@ impl Checkpointer {
     }
 
     /// Begins to copy back what is committed now, and perhaps what follows.
-    pub(super) fn begin(&mut self, redo: Option<File>) {
+    pub(super) fn begin(&mut self, redo: Option<Arc<File>>) {
         self.running = self.wanted.send(redo).is_ok();
     }
 
@@ -64,43 +65,58 @@ impl Checkpointer {
         self.running
     }
 
-    /// Whether it has come to its end, which is said once.
-    pub(super) fn has_finished(&mut self) -> bool {
-        let finished = self.running && self.finished.swap(false, Ordering::AcqRel);
-        self.running &= !finished;
-        finished
+    /// Once it has come to its end: what came of syncing the redo log.
+    pub(super) fn finished(&mut self) -> Option<io::Result<()>> {
+        let outcome = match self.finished.try_recv() {
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) if !self.running => return None,
+            Err(TryRecvError::Disconnected) => Err(io::Error::other("its thread is gone")),
+            Ok(synced) => synced,
+        };
+        self.running = false;
+        Some(outcome)
     }
 
     /// Waits until nothing is copied any more.
-    pub(super) fn end(self) {
+    pub(super) fn end(self) -> io::Result<()> {
         drop(self.wanted);
         if self.thread.join().is_err() {
             tracing::error!("copying back the metadata log ended in a panic");
         }
+        self.finished.try_recv().unwrap_or(Ok(()))
     }
 }
 
 /// How much the thread stands back behind those that answer requests, where processors are few.
 const NICE: i32 = 10;
 
-fn run(connection: &Connection, wanted: &Receiver<Option<File>>, finished: &AtomicBool) {
+fn run(
+    connection: &Connection,
+    database: &File,
+    wanted: &Receiver<Option<Arc<File>>>,
+    finished: &Sender<io::Result<()>>,
+) {
     // On Linux this is the priority of the calling thread alone.
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!(%error, "the thread that copies back the metadata log keeps its priority");
     }
     while let Ok(redo) = wanted.recv() {
         let synced = redo.map_or(Ok(()), |redo| redo.sync_data());
-        // A log that cannot be synced is noticed by the writer, which syncs it again.
-        let copied = match synced {
-            Ok(()) => checkpoint(connection, "PASSIVE").map(drop),
-            Err(error) => Err(Error::Unavailable(Arc::new(error))),
-        };
-        if let Err(error) = copied {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the metadata log could not be copied back"
-            );
+        if synced.is_ok() {
+            // SQLite does not sync what it copied when more was committed meanwhile.
+            let copied = checkpoint(connection, "PASSIVE").and_then(|_| {
+                let synced = database.sync_data();
+                synced.map_err(|error| Error::Unavailable(Arc::new(error)))
+            });
+            if let Err(error) = copied {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the metadata log could not be copied back"
+                );
+            }
         }
-        finished.store(true, Ordering::Release);
+        if finished.send(synced).is_err() {
+            return;
+        }
     }
 }

@@ -10,11 +10,13 @@
 //! The log is copied back into the database beside this thread (`checkpoint.rs`), which does the rest of it after the
 //! answers are out. What a commit wrote goes into the redo log before them (`redo/`), where there is one.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -231,13 +233,24 @@ struct Worker {
 impl Worker {
     fn run(mut self, connection: Arc<Mutex<Connection>>) {
         let lock = || connection.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(message) = self.held.take().or_else(|| self.receiver.recv().ok()) {
+        loop {
+            let message = match self.held.take() {
+                Some(message) => message,
+                None => match self.receiver.recv_timeout(self.patience()) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.finish_checkpoint(&lock());
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+            };
             match message {
                 Message::Change(first) => {
                     // The log may start over with this commit.
                     self.finish_checkpoint(&lock());
                     self.batch(&mut lock(), first);
-                    self.copy_back_log(&mut lock());
+                    self.copy_back_log(&lock());
                 }
                 Message::Snapshot(number, reply) => {
                     let _ = reply.send(self.snapshot(number));
@@ -253,17 +266,33 @@ impl Worker {
         }
     }
 
+    /// How long to wait for a change before looking after the checkpoint.
+    fn patience(&self) -> Duration {
+        match &self.checkpointer {
+            Some(checkpointer) if checkpointer.is_running() => Duration::from_secs(1),
+            _ => Duration::from_secs(3600),
+        }
+    }
+
     /// Copies the log back for good.
     fn end(&mut self, connection: &Connection) -> Result<()> {
         if let Some(checkpointer) = self.checkpointer.take() {
-            checkpointer.end();
+            let synced = checkpointer.end();
+            if let (Err(error), Some(redo)) = (synced, &mut self.redo) {
+                redo.after_checkpoint(Err(error));
+            }
         }
-        if let Some(redo) = &mut self.redo {
-            redo.before_checkpoint();
-        }
+        let log = self.redo.as_mut().map(Redo::before_checkpoint);
+        let synced = match log.transpose() {
+            Ok(log) => log.flatten().map_or(Ok(()), |log| log.sync_data()),
+            Err(error) => Err(error),
+        };
         let whole = checkpoint(connection, "TRUNCATE")?;
         if let Some(redo) = self.redo.as_mut().filter(|_| whole) {
-            redo.close();
+            match synced {
+                Ok(()) => redo.close(),
+                Err(error) => redo.after_checkpoint(Err(error)),
+            }
         }
         Ok(())
     }
@@ -370,7 +399,14 @@ impl Worker {
         }
     }
 
-    fn copy_back_log(&mut self, connection: &mut Connection) {
+    fn copy_back_log(&mut self, connection: &Connection) {
+        if self
+            .checkpointer
+            .as_ref()
+            .is_some_and(Checkpointer::is_running)
+        {
+            return;
+        }
         let pages = self.log_pages.load(Ordering::Relaxed);
         if pages + CHECKPOINT_PAGES < self.checkpoint_at {
             // All of it was copied back and it started over.
@@ -383,37 +419,60 @@ impl Worker {
         // A snapshot under way is not waited for.
         if pages >= RESTART_PAGES && !self.pins.any() {
             self.checkpoint(connection, "RESTART");
-        } else if let Some(checkpointer) = &mut self.checkpointer
-            && !checkpointer.is_running()
-        {
-            let log = self.redo.as_mut().and_then(Redo::begin_checkpoint);
-            checkpointer.begin(log);
+            return;
+        }
+        match self.before_checkpoint() {
+            Ok(log) => {
+                if let Some(checkpointer) = &mut self.checkpointer {
+                    checkpointer.begin(log);
+                }
+            }
+            Err(error) => warn_not_copied(&error),
         }
     }
 
     /// Copies back what was committed while the rest of the log was.
     fn finish_checkpoint(&mut self, connection: &Connection) {
-        if let Some(checkpointer) = &mut self.checkpointer
-            && checkpointer.has_finished()
-        {
-            self.checkpoint(connection, "PASSIVE");
+        let finished = self.checkpointer.as_mut().and_then(Checkpointer::finished);
+        match finished {
+            None => {}
+            Some(Ok(())) => self.checkpoint(connection, "PASSIVE"),
+            Some(Err(error)) => {
+                if let Some(redo) = &mut self.redo {
+                    redo.after_checkpoint(Err(error));
+                }
+            }
         }
     }
 
     fn checkpoint(&mut self, connection: &Connection, mode: &'static str) {
-        if let Some(redo) = &mut self.redo {
-            redo.before_checkpoint();
+        let log = match self.before_checkpoint() {
+            Ok(log) => log,
+            Err(error) => return warn_not_copied(&error),
+        };
+        let synced = log.map_or(Ok(()), |log| log.sync_data());
+        if synced.is_ok()
+            && let Err(error) = checkpoint(connection, mode)
+        {
+            warn_not_copied(&error);
         }
-        if let Err(error) = checkpoint(connection, mode) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the metadata log could not be copied back"
-            );
-        }
         if let Some(redo) = &mut self.redo {
-            redo.after_checkpoint();
+            redo.after_checkpoint(synced);
         }
     }
+
+    fn before_checkpoint(&mut self) -> Result<Option<Arc<File>>> {
+        let log = self.redo.as_mut().map(Redo::before_checkpoint);
+        let log = log.transpose().map(Option::flatten);
+        log.map_err(|error| Error::Unavailable(Arc::new(error)))
+    }
+}
+
+fn warn_not_copied(error: &Error) {
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        "the metadata log could not be copied back"
+    );
 }
 
 fn execute(connection: &Connection, sql: &'static str) -> Result<()> {

@@ -51,7 +51,7 @@ pub(crate) async fn recover(place: &Place<'_>, accept_empty: bool) -> Result<(),
         Database::Usable => Ok(()),
         Database::Absent => {
             tracing::debug!("there is no metadata database");
-            if rebuild(place).await? || !holds_content(place.store).await? {
+            if rebuild(place, Reach::Any).await? || !holds_content(place.store).await? {
                 return Ok(());
             }
             let others = is_another_registrys(place.store).await;
@@ -73,46 +73,64 @@ pub(crate) async fn recover(place: &Place<'_>, accept_empty: bool) -> Result<(),
             tracing::info!(
                 "this is a copy of a registry's data; its metadata is put together from the snapshots"
             );
-            if rebuild(place).await? {
+            if rebuild(place, Reach::Any).await? {
                 return Ok(());
             }
-            let database = place.database.to_owned();
-            let checked = spawn_blocking(move || recovery::check(&database))
-                .await
-                .map_err(|error| format!("checking the database panicked: {error}"))?;
-            checked.map_err(|error| {
-                attempt(
-                    "the data is a copy without a whole snapshot, and its database",
-                    &error,
-                )
-            })?;
+            accept_copy(place).await
+        }
+        Database::Overwritten => {
             tracing::warn!(
-                "there is no whole snapshot: the database is taken as it was copied, and may lack what was pushed \
-                 while the copy was made"
+                "the metadata database is not the one that its log belongs to; it is put together from the snapshots"
             );
-            forget_damage(place)
+            if rebuild(place, Reach::Whole).await? {
+                return Ok(());
+            }
+            accept_copy(place).await
         }
         Database::Damaged => {
-            if recover_damaged(place).await? {
-                return Ok(());
+            // What was damaged may have been a copy.
+            let Err(damage) = checked(place).await? else {
+                return forget_damage(place);
+            };
+            tracing::error!(
+                error = chain(&damage),
+                "the metadata database is damaged; it is put together from the snapshots"
+            );
+            match rebuild(place, Reach::Whole).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => tracing::error!("{error}"),
             }
-            let database = place.database.to_owned();
-            let checked = spawn_blocking(move || recovery::check(&database))
-                .await
-                .map_err(|error| format!("checking the database panicked: {error}"))?;
-            match checked {
-                Ok(()) => forget_damage(place),
-                Err(error) => {
-                    tracing::error!(
-                        error = chain(&error),
-                        "there is no whole snapshot to put the damaged metadata together from: it is used as it is. \
-                         Restore the directory from a backup"
-                    );
-                    Ok(())
-                }
-            }
+            tracing::error!(
+                "no snapshot with the changes after it reaches to the last change, so the damaged database is used as it \
+                 is. Restore a backup, or move metadata.db away to have what can be put together"
+            );
+            Ok(())
         }
     }
+}
+
+/// Takes a copy that there is no snapshot for, if it is sound.
+async fn accept_copy(place: &Place<'_>) -> Result<(), String> {
+    checked(place).await?.map_err(|error| {
+        attempt(
+            "the data is a copy without a whole snapshot, and its database",
+            &error,
+        )
+    })?;
+    tracing::warn!(
+        "there is no whole snapshot: the database is taken as it was copied, and may lack what was pushed \
+         while the copy was made"
+    );
+    forget_damage(place)
+}
+
+/// What is wrong with the database.
+async fn checked(place: &Place<'_>) -> Result<holdfast_metadata::Result<()>, String> {
+    let database = place.database.to_owned();
+    spawn_blocking(move || recovery::check(&database))
+        .await
+        .map_err(|error| format!("checking the database panicked: {error}"))
 }
 
 /// Takes away the mark of a database that is no longer damaged.
@@ -129,17 +147,26 @@ fn forget_damage(place: &Place<'_>) -> Result<(), String> {
 /// The same for a database that cannot be opened; whether it could be replaced.
 pub(crate) async fn recover_damaged(place: &Place<'_>) -> Result<bool, String> {
     tracing::error!("the metadata database is damaged; it is put together from the snapshots");
-    rebuild(place).await
+    rebuild(place, Reach::Any).await
+}
+
+/// How far what is put together must reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// As far as it goes: there is nothing better.
+    Any,
+    /// To the last change that is known of.
+    Whole,
 }
 
 /// Puts the database together from the newest snapshot that is whole; false when there is none.
-async fn rebuild(place: &Place<'_>) -> Result<bool, String> {
+async fn rebuild(place: &Place<'_>, reach: Reach) -> Result<bool, String> {
     let snapshots = match list::read(place.store).await {
         Ok(snapshots) => snapshots,
         Err(error) => return Err(attempt("cannot read the list of snapshots", &error)),
     };
     for snapshot in snapshots.into_iter().rev() {
-        match rebuild_from(place, &snapshot).await {
+        match rebuild_from(place, &snapshot, reach).await {
             Ok(rebuilt) => {
                 tracing::info!(
                     snapshot = snapshot.number,
@@ -161,7 +188,11 @@ async fn rebuild(place: &Place<'_>) -> Result<bool, String> {
     Ok(false)
 }
 
-async fn rebuild_from(place: &Place<'_>, snapshot: &Snapshot) -> Result<Rebuilt, String> {
+async fn rebuild_from(
+    place: &Place<'_>,
+    snapshot: &Snapshot,
+    reach: Reach,
+) -> Result<Rebuilt, String> {
     let made = beside(place.database, "unfinished");
     fetch(place.store, snapshot, &made).await?;
     let (logs, database, number) = (
@@ -172,6 +203,9 @@ async fn rebuild_from(place: &Place<'_>, snapshot: &Snapshot) -> Result<Rebuilt,
     spawn_blocking(move || {
         let rebuilt =
             recovery::rebuild(&made, number, &logs, &database).map_err(|error| chain(&error))?;
+        if reach == Reach::Whole && !rebuilt.whole {
+            return Err("the changes after it are not all there".to_owned());
+        }
         // From here on it counts, since putting it in place takes more than one step.
         let ready = beside(&database, READY);
         fs::rename(&made, &ready)

@@ -86,6 +86,7 @@ impl Snapshots {
         let surplus = snapshots.len().saturating_sub(inner.keep);
         let old: Vec<_> = snapshots.drain(..surplus).collect();
         list::write(&*inner.store, &snapshots).await?;
+        inner.metadata.end_snapshot(number);
         let keys: Vec<_> = old.iter().map(Snapshot::key).collect();
         inner.store.delete(&keys).await?;
         let oldest = snapshots.first().map_or(number, |oldest| oldest.number);

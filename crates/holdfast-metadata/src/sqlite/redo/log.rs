@@ -44,7 +44,7 @@ pub(crate) struct Redo {
 #[derive(Debug)]
 struct Open {
     number: u64,
-    file: File,
+    file: Arc<File>,
     bytes: u64,
     /// Behind the last frame in it; none when the WAL has no frame that is not in the database.
     position: Option<Position>,
@@ -152,7 +152,7 @@ impl Redo {
         self.totals.number.store(number, Ordering::Relaxed);
         self.open = Some(Open {
             number,
-            file,
+            file: Arc::new(file),
             bytes,
             position: position.filter(|position| position.frames > 0),
         });
@@ -277,39 +277,26 @@ impl Redo {
         Ok(())
     }
 
-    /// To be called before a checkpoint (R2, R5).
-    pub(crate) fn before_checkpoint(&mut self) {
-        let synced = self
-            .open
-            .as_ref()
-            .map_or(Ok(()), |open| open.file.sync_data());
-        if let Err(error) = synced.and_then(|()| face::forget(&self.directory)) {
-            self.give_up(&error);
-        }
+    /// To be called before a checkpoint, which may begin only if this returns `Ok`, and once the log in it is
+    /// synced (R2, R5).
+    pub(crate) fn before_checkpoint(&mut self) -> io::Result<Option<Arc<File>>> {
+        face::forget(&self.directory)?;
+        Ok(self.open.as_ref().map(|open| Arc::clone(&open.file)))
     }
 
-    /// To be called before a checkpoint that another thread does, which is to sync what this returns (R2, R5).
-    pub(crate) fn begin_checkpoint(&mut self) -> Option<File> {
-        let log = self.open.as_ref().map(|open| open.file.try_clone());
-        match log
-            .transpose()
-            .and_then(|log| face::forget(&self.directory).map(|()| log))
-        {
-            Ok(log) => log,
-            Err(error) => {
-                self.give_up(&error);
-                None
-            }
+    /// To be called after a checkpoint that the writer goes on from (R5), with what came of syncing the log.
+    pub(crate) fn after_checkpoint(&mut self, synced: io::Result<()>) {
+        match synced {
+            Ok(()) => self.note_face(),
+            Err(error) => self.give_up(&error),
         }
-    }
-
-    /// To be called after a checkpoint that the writer goes on from (R5).
-    pub(crate) fn after_checkpoint(&mut self) {
-        self.note_face();
     }
 
     /// Without it, on a full disk, nothing speaks against the database.
     fn note_face(&self) {
+        if self.open.is_none() {
+            return;
+        }
         if let Err(error) = face::note(&self.database, &self.directory) {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
@@ -350,7 +337,7 @@ impl Redo {
             .open(log_path(&self.directory, number))?;
         let mut open = Open {
             number,
-            file,
+            file: Arc::new(file),
             bytes: 0,
             position,
         };
@@ -359,8 +346,6 @@ impl Redo {
         File::open(&self.directory)?.sync_all()?;
         self.totals.number.store(number, Ordering::Relaxed);
         self.totals.bytes.store(open.bytes, Ordering::Relaxed);
-        self.totals.incomplete.store(false, Ordering::Relaxed);
-        self.totals.unverified.store(false, Ordering::Relaxed);
         self.open = Some(open);
         Ok(())
     }
@@ -385,6 +370,8 @@ impl Redo {
             "the redo log cannot be written: until the next snapshot, changes are in the database only"
         );
         self.open = None;
+        // The face of a file says something only with a log that is whole.
+        let _ = face::forget(&self.directory);
         self.totals.number.store(0, Ordering::Relaxed);
         self.totals.incomplete.store(true, Ordering::Relaxed);
     }
@@ -392,7 +379,7 @@ impl Redo {
 
 impl Open {
     fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        self.file.write_all(content)?;
+        (&*self.file).write_all(content)?;
         self.bytes += content.len() as u64;
         Ok(())
     }

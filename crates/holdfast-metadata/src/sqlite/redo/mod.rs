@@ -9,14 +9,15 @@
 //! The log repeats the frames of SQLite's write-ahead log (WAL), which carry a chain of checksums. Rules:
 //!
 //! * **R1** After each commit its frames are appended, before anybody is answered.
-//! * **R2** The log is synced before a checkpoint, which is what lets the WAL start over, and after the first
+//! * **R2** The log is synced before a checkpoint ends, which is what lets the WAL start over, and after the first
 //!   record of each cycle of the WAL. So after a power loss whatever the log lacks of the last cycle is in the WAL,
 //!   and the log says which cycle that is.
 //! * **R3** A log begins where the one before it ends, and says how long that one is.
 //! * **R4** A log knows the file it belongs to (inode and time of birth). A database that is another file was
 //!   copied or restored by hand: it is not believed, but rebuilt (`rebuild.rs`).
-//! * **R5** Between two checkpoints the file's time and size are on record (`face.rs`). With a WAL beside it, a file
-//!   that looks otherwise was overwritten by hand: it is rebuilt too.
+//! * **R5** Between two checkpoints the file's time and size are on record (`face.rs`), as long as the log is whole.
+//!   With a WAL beside it, a file that looks otherwise was overwritten by hand: it is rebuilt too, if snapshot and
+//!   logs reach to its last change.
 //!
 //! Commits cost one more write to the page cache, and a sync for each cycle of the WAL (16 MiB). When the log
 //! cannot be written, the commit stands, and the log counts as broken until the next snapshot begins another.

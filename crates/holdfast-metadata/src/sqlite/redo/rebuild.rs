@@ -16,8 +16,10 @@ pub enum Database {
     Absent,
     /// Nothing speaks against it.
     Usable,
-    /// It is not the file that the logs were written for (R4), or not any more (R5).
+    /// It is not the file that the logs were written for (R4).
     Copied,
+    /// It is that file, and somebody has written over it (R5).
+    Overwritten,
     /// An earlier process found it damaged.
     Damaged,
 }
@@ -31,6 +33,8 @@ pub struct Rebuilt {
     pub transactions: u64,
     /// Bytes at the end of the last log that make no whole record: what a copy caught half written, or damage.
     pub ignored_bytes: u64,
+    /// Nothing is known that was committed after what was put together.
+    pub whole: bool,
 }
 
 /// Looks at a database and its logs without opening it.
@@ -44,10 +48,12 @@ pub(crate) fn inspect(database: &Path, directory: &Path) -> io::Result<Database>
     for number in log_numbers(directory)?.into_iter().rev() {
         // A copy may have caught a log before its header was written.
         if let Some(header) = Header::read(&File::open(log_path(directory, number))?)? {
-            let copied = header.database != identity || face::is_another(database, directory)?;
-            return Ok(match copied {
-                true => Database::Copied,
-                false => Database::Usable,
+            return Ok(if header.database != identity {
+                Database::Copied
+            } else if face::is_another(database, directory)? {
+                Database::Overwritten
+            } else {
+                Database::Usable
             });
         }
     }
@@ -71,8 +77,10 @@ pub(crate) fn rebuild(
         size: None,
         transactions: 0,
     };
+    let newest = log_numbers(directory)?.last().copied();
     let (mut logs, mut ignored_bytes) = (0, 0);
     let mut previous_bytes = None;
+    let mut whole = true;
     for number in number.. {
         let log = match File::open(log_path(directory, number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
@@ -82,14 +90,18 @@ pub(crate) fn rebuild(
             header.number == number && (logs == 0 || header.previous_bytes == previous_bytes)
         };
         if !Header::read(&log)?.is_some_and(follows) {
+            whole = false;
             break;
         }
         logs += 1;
         let sound = pages.apply_log(&log)?;
         ignored_bytes = log.metadata()?.size() - sound;
+        // A write that was cut short was answered to nobody; a record behind a hole was.
+        whole &= ignored_bytes == 0 || Record::last(&log)?.is_none();
         previous_bytes = Some(sound);
     }
-    pages.apply_wal(database)?;
+    whole &= newest.is_some_and(|newest| newest < number + logs);
+    whole &= pages.apply_wal(database)?;
     let Pages {
         target,
         size,
@@ -104,6 +116,7 @@ pub(crate) fn rebuild(
         logs,
         transactions,
         ignored_bytes,
+        whole,
     })
 }
 
@@ -188,18 +201,17 @@ impl Pages {
         Ok(true)
     }
 
-    /// A WAL that has what the log ends with may have more.
-    fn apply_wal(&mut self, database: &Path) -> io::Result<()> {
-        let Some(committed) = self.committed else {
-            return Ok(());
-        };
+    /// A WAL that has what the log ends with may have more. Whether it goes on from there, or is empty.
+    fn apply_wal(&mut self, database: &Path) -> io::Result<bool> {
         let wal = match File::open(wal_path(database)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             other => other?,
         };
-        let Some(cycle) = wal::read_header(&wal)?.filter(|cycle| cycle.salts == committed.salts)
-        else {
-            return Ok(());
+        let Some(cycle) = wal::read_header(&wal)? else {
+            return Ok(true);
+        };
+        let Some(committed) = self.committed.filter(|end| end.salts == cycle.salts) else {
+            return Ok(false);
         };
         self.open.clear();
         self.behind = Some(committed);
@@ -214,6 +226,7 @@ impl Pages {
                 self.take_frame(frame)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(reached)
     }
 }

@@ -85,7 +85,7 @@ impl Place {
 
     /// The server stops in order.
     fn stop(&mut self) {
-        self.redo().before_checkpoint();
+        let _log = self.redo().before_checkpoint().unwrap();
         self.checkpoint("TRUNCATE");
         self.redo().close();
         self.redo = None;
@@ -168,7 +168,7 @@ fn logs_follow_each_other_over_checkpoints_stops_and_crashes() {
     place.commit(5);
     assert_eq!(place.rebuilt_rows(1), 8, "within one cycle of the WAL");
     for _ in 0..3 {
-        place.redo().before_checkpoint();
+        let _log = place.redo().before_checkpoint().unwrap();
         place.checkpoint("RESTART");
         place.commit(4);
     }
@@ -325,14 +325,14 @@ fn an_older_copy_over_the_original_is_told_while_its_log_is_there() {
     let older = fs::read(place.database()).unwrap();
     place.start();
     place.commit(3);
-    place.redo().before_checkpoint();
+    let _log = place.redo().before_checkpoint().unwrap();
     place.checkpoint("PASSIVE");
     // A kill in the middle of a checkpoint: nothing is known.
     assert_eq!(
         inspect(&place.database(), &place.logs()).unwrap(),
         Database::Usable
     );
-    place.redo().after_checkpoint();
+    place.redo().after_checkpoint(Ok(()));
     place.commit(3);
     assert_eq!(
         inspect(&place.database(), &place.logs()).unwrap(),
@@ -342,7 +342,49 @@ fn an_older_copy_over_the_original_is_told_while_its_log_is_there() {
     fs::write(place.database(), older).unwrap();
     assert_eq!(
         inspect(&place.database(), &place.logs()).unwrap(),
-        Database::Copied
+        Database::Overwritten
     );
     assert_eq!(place.rebuilt_rows(1), 9);
+}
+
+#[test]
+fn what_does_not_reach_the_last_change_says_so() {
+    type Change = fn(&mut Place);
+    let cases: [(&str, bool, Change); 5] = [
+        ("nothing happened", true, |_| {}),
+        ("a write was cut short", true, |place| {
+            let log = log_path(&place.logs(), 1);
+            let length = fs::metadata(&log).unwrap().len();
+            let log = fs::OpenOptions::new().write(true).open(log).unwrap();
+            log.set_len(length - 1).unwrap();
+        }),
+        ("a hole", false, |place| {
+            let log = fs::OpenOptions::new()
+                .write(true)
+                .open(log_path(&place.logs(), 1))
+                .unwrap();
+            log.write_all_at(&[0xff; 64], 200).unwrap();
+        }),
+        ("a log is missing", false, |place| {
+            let frames = place.wal_frames();
+            place.redo().begin(2, frames).unwrap();
+            place.commit(1);
+            place.redo().begin(3, frames).unwrap();
+            fs::remove_file(log_path(&place.logs(), 2)).unwrap();
+        }),
+        ("the last cycle is not in the log", false, |place| {
+            place.checkpoint("RESTART");
+            place.commit_silently(1);
+        }),
+    ];
+    for (what, whole, change) in cases {
+        let mut place = Place::new();
+        place.snapshot(1);
+        place.commit(5);
+        change(&mut place);
+        let file = place.directory.path().join("rebuilt.db");
+        fs::copy(place.base(1), &file).unwrap();
+        let rebuilt = rebuild(&file, 1, &place.logs(), &place.database()).unwrap();
+        assert_eq!(rebuilt.whole, whole, "{what}: {rebuilt:?}");
+    }
 }
