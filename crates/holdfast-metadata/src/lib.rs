@@ -66,7 +66,7 @@ pub use pulls::Pull;
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;
 pub use tag_history::{TagChange, TagReason};
-pub use uploads::{ExpiredUpload, NewUpload, OpenUpload, Upload, UploadCreated};
+pub use uploads::{ExpiredUpload, NewUpload, OpenUpload, Upload, UploadCreated, UploadProgress};
 
 /// What every call answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -54,6 +54,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "garbage collection",
         sql: include_str!("../schema/0006_garbage_collection.sql"),
     },
+    Migration {
+        version: 7,
+        name: "upload state",
+        sql: include_str!("../schema/0007_upload_state.sql"),
+    },
 ];
 
 /// The version of this release's schema.

@@ -10,7 +10,8 @@ use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Error, Metadata, Result, gc, repositories};
 
 pub(crate) const FIND_UPLOAD: &str =
-    "SELECT u.offset_bytes, u.hash_state, u.algorithm, u.created_at, u.expires_at, u.storage_key
+    "SELECT u.offset_bytes, u.hash_state, u.algorithm, u.created_at, u.expires_at, u.storage_key,
+            u.backend_state, u.doubtful
      FROM uploads u JOIN repositories r ON r.id = u.repo_id
      WHERE u.id = ?1 AND r.path = ?2 AND r.deleted_at IS NULL";
 pub(crate) const EXPIRED_UPLOADS: &str = "SELECT r.path, u.id, u.created_at
@@ -64,6 +65,23 @@ pub struct Upload {
     pub expires_at: Timestamp,
     /// Where the bytes are.
     pub storage_key: String,
+    /// What the storage driver saved for itself.
+    pub backend_state: Option<String>,
+    /// Whether a request began to hand over bytes and never saved what became of them.
+    pub doubtful: bool,
+}
+
+/// How far a session has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadProgress {
+    /// Bytes received.
+    pub offset: u64,
+    /// The hash of them, in the form its owner saves.
+    pub hash_state: Option<Vec<u8>>,
+    /// What the storage driver needs to go on.
+    pub backend_state: Option<String>,
+    /// Whether the storage may hold something that the driver's state does not name.
+    pub doubtful: bool,
 }
 
 /// An open session, as lists show it.
@@ -111,17 +129,21 @@ impl Metadata {
     pub async fn save_upload(
         &self,
         id: UploadId,
-        offset: u64,
-        hash_state: Option<Vec<u8>>,
+        progress: UploadProgress,
         expires_at: Timestamp,
     ) -> Result<bool> {
         self.write(Save {
             id,
-            offset,
-            hash_state,
+            progress,
             expires_at,
         })
         .await
+    }
+
+    /// Notes that bytes are about to be handed over, whose fate is unknown until the next
+    /// [`save_upload`](Self::save_upload); whether the session still exists.
+    pub async fn doubt_upload(&self, id: UploadId) -> Result<bool> {
+        self.write(Doubt(id)).await
     }
 
     /// Ends a session without a blob and gives up its storage key; whether it existed.
@@ -221,6 +243,7 @@ impl Operation for Find<'_> {
         let (offset, hash_state) = (row.size()?, row.maybe_bytes()?);
         let algorithm = row.maybe_integer()?.map(algorithm).transpose()?;
         let (created_at, expires_at, storage_key) = (row.time()?, row.time()?, row.text()?);
+        let (backend_state, doubtful) = (row.maybe_text()?, row.integer()? != 0);
         Ok(Some(Upload {
             offset,
             hash_state,
@@ -228,6 +251,8 @@ impl Operation for Find<'_> {
             created_at,
             expires_at,
             storage_key,
+            backend_state,
+            doubtful,
         }))
     }
 }
@@ -245,8 +270,7 @@ fn algorithm(code: i64) -> Result<Algorithm> {
 
 struct Save {
     id: UploadId,
-    offset: u64,
-    hash_state: Option<Vec<u8>>,
+    progress: UploadProgress,
     expires_at: Timestamp,
 }
 
@@ -254,10 +278,19 @@ impl Operation for Save {
     type Output = bool;
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
+        let progress = &self.progress;
         let changed = tx
             .execute(
-                "UPDATE uploads SET offset_bytes = ?2, hash_state = ?3, expires_at = ?4 WHERE id = ?1",
-                params![self.id.to_string().as_str(), self.offset, self.hash_state.as_deref(), self.expires_at],
+                "UPDATE uploads SET offset_bytes = ?2, hash_state = ?3, expires_at = ?4, backend_state = ?5,
+                 doubtful = ?6 WHERE id = ?1",
+                params![
+                    self.id.to_string().as_str(),
+                    progress.offset,
+                    progress.hash_state.as_deref(),
+                    self.expires_at,
+                    progress.backend_state.as_deref(),
+                    i64::from(progress.doubtful),
+                ],
             )
             .await?;
         Ok(changed > 0)
@@ -265,6 +298,26 @@ impl Operation for Save {
 }
 
 impl Write for Save {
+    const DURABILITY: Durability = Durability::Relaxed;
+}
+
+struct Doubt(UploadId);
+
+impl Operation for Doubt {
+    type Output = bool;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
+        let changed = tx
+            .execute(
+                "UPDATE uploads SET doubtful = 1 WHERE id = ?1",
+                params![self.0.to_string().as_str()],
+            )
+            .await?;
+        Ok(changed > 0)
+    }
+}
+
+impl Write for Doubt {
     const DURABILITY: Durability = Durability::Relaxed;
 }
 

@@ -7,8 +7,10 @@
 //! driver needs to order a deletion against a later commit of the same key.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +30,11 @@ pub const LISTED_AT_ONCE: usize = 1000;
 
 /// A place for blob bytes.
 ///
+/// Stores are of two kinds. On a local one, what is staged is the truth, and the record of an upload only saves
+/// hashing it again; a process that opens it is alone there. A *shared* one goes by the record: many nodes use
+/// it at once, each goes on with any upload from what was last recorded, and whatever is stored beyond that
+/// does not count. See [`is_shared`](Self::is_shared).
+///
 /// Every call may be cancelled by dropping its future. A disk job it had started then runs to its end,
 /// and later calls on the same upload wait for that job.
 #[async_trait]
@@ -35,14 +42,24 @@ pub trait BlobStore: Send + Sync + 'static {
     /// The driver's name in the configuration: `filesystem`, `inmemory`.
     fn driver(&self) -> &'static str;
 
+    /// Whether uploads go on from their record, on any node, rather than from what is stored here.
+    ///
+    /// The caller of such a store records, before it hands over bytes, that the record will be behind
+    /// ([`Progress::doubtful`]), and asks it neither for staged uploads nor for unsettled commits. Deleting an
+    /// object may break those who read it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Makes an empty upload. The id must be fresh. Until it has bytes, closing the store may forget it.
     async fn begin_upload(&self, id: UploadId) -> Result<()>;
 
     /// Opens an upload for appending at the end of what is stored.
     ///
-    /// `saved` is what was last recorded for it. The stored bytes are believed before the record: when
-    /// more are there, the rest is hashed; when fewer, or when the record is of another algorithm,
-    /// everything is hashed again. [`UploadWriter::offset`] tells the outcome.
+    /// `saved` is what was last recorded for it. A local store believes the stored bytes before the record:
+    /// when more are there, the rest is hashed; when fewer, or when the record is of another algorithm,
+    /// everything is hashed again. A shared store goes by the record alone; without one the upload is empty.
+    /// [`UploadWriter::offset`] tells the outcome.
     ///
     /// One writer per upload at a time is the caller's duty. A driver that finds the upload in use
     /// waits a while and answers [`Error::UploadBusy`].
@@ -63,10 +80,22 @@ pub trait BlobStore: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Whether a commit left objects behind that the record before it names, or may name. The caller records what
+    /// the commit returned, calls [`tidy_upload`](Self::tidy_upload), and only then lets go of the record.
+    fn needs_tidying(&self, _committed: &Progress) -> bool {
+        false
+    }
+
+    /// Deletes what a commit left behind of its upload.
+    async fn tidy_upload(&self, _id: UploadId, _committed: &Progress) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes a commit back: the bytes are the staged upload again, and nothing is stored under `key`.
     ///
     /// Only for a key that nobody else has committed to since, and that no record names. With no object
-    /// there, it is [`NotFound`](crate::Error::NotFound).
+    /// there, it is [`NotFound`](crate::Error::NotFound). A shared store has nothing to do here: the caller
+    /// records what [`UploadWriter::commit`] returned.
     async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()>;
 
     /// Forgets an upload and its bytes. An unknown upload is success.
@@ -75,7 +104,7 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Every upload that has staged bytes; for start-up recovery only.
     async fn staged_uploads(&self) -> Result<Vec<UploadId>>;
 
-    /// Opens an object for reading; it stays readable when it is deleted meanwhile.
+    /// Opens an object for reading; in a local store it stays readable when it is deleted meanwhile.
     async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>>;
 
     /// The size of an object, or `None` when there is none.
@@ -115,6 +144,18 @@ pub trait BlobStore: Send + Sync + 'static {
     /// system. Nobody writes to it.
     fn file(&self, _key: &StorageKey) -> Option<PathBuf> {
         None
+    }
+
+    /// A URL at which whoever has it may read the object for a while, where clients can be sent to the store
+    /// itself. The object need not exist.
+    async fn signed_url(&self, _key: &StorageKey) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// How long a [`signed_url`](Self::signed_url) is good; zero where there are none. An object that clients
+    /// may have been sent to is not deleted before.
+    fn signed_url_life(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Deletes objects, durably. An absent one is success. After an error some may be gone.
@@ -204,14 +245,26 @@ pub trait UploadWriter: Send {
     /// For another algorithm than the upload was resumed with, the store reads what it has again.
     async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest>;
 
+    /// The key under which a commit is cheapest, where the store has chosen one: it was never used before, and
+    /// what is there, if anything is, are the bytes of this upload.
+    fn own_key(&self) -> Option<StorageKey> {
+        None
+    }
+
     /// Makes the upload visible under `key`, with every byte durable, and ends it. What was there is
-    /// replaced.
+    /// replaced. A shared store returns what the caller records when nothing comes of the commit.
     ///
     /// After [`Full`](crate::Error::Full) and [`UploadUnknown`](crate::Error::UploadUnknown) nothing is
     /// visible. After any other error the outcome is open: the bytes may be visible, and the caller
     /// deletes `key` or commits under another. When syncing fails the store may forget the upload, since
     /// a second sync could succeed without the bytes that the first one lost.
-    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<()>;
+    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<Option<Progress>>;
+
+    /// Ends the upload with what is known here, and drops its bytes. False when that takes
+    /// [`BlobStore::abort_upload`].
+    async fn discard(self: Box<Self>) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// An object open for reading.
@@ -246,6 +299,9 @@ pub trait BlobReader: Send + Sync {
         Ok((hasher, hashed))
     }
 
+    /// Tells what will be read next, so that a store far away fetches that and no more.
+    fn expect(&self, _range: Range<u64>) {}
+
     /// The file that holds the bytes from `offset` on, at most `max` of them, if they are in memory, so
     /// that the kernel can send them without a copy and without waiting for a disk.
     ///
@@ -274,4 +330,21 @@ pub struct Progress {
     pub offset: u64,
     /// The hash of exactly these bytes.
     pub hasher: Hasher,
+    /// What a shared store needs to go on.
+    pub state: Option<String>,
+    /// Whether somebody handed over bytes and never recorded what became of them: a shared store may hold
+    /// something of this upload that `state` does not name.
+    pub doubtful: bool,
+}
+
+impl Progress {
+    /// So many bytes with this hash, and nothing else to say.
+    pub fn new(offset: u64, hasher: Hasher) -> Progress {
+        Progress {
+            offset,
+            hasher,
+            state: None,
+            doubtful: false,
+        }
+    }
 }

@@ -51,7 +51,8 @@ pub enum Error {
         max: u64,
     },
 
-    /// Too many files are open, by this process or in the whole system; later it may work.
+    /// Too many files are open, by this process or in the whole system, or a service of storage does not answer
+    /// or asks for patience; later it may work.
     #[error("cannot {operation} {subject}")]
     Overloaded {
         /// What was attempted.

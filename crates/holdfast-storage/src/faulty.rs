@@ -8,6 +8,7 @@ mod schedule;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -89,6 +90,10 @@ impl BlobStore for Faulty {
         self.inner.driver()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn begin_upload(&self, id: UploadId) -> Result<()> {
         self.fate
             .befall(Operation::BeginUpload, self.inner.begin_upload(id))
@@ -108,6 +113,19 @@ impl BlobStore for Faulty {
             fate: Arc::clone(&self.fate),
             failed: false,
         }))
+    }
+
+    fn needs_tidying(&self, committed: &Progress) -> bool {
+        self.inner.needs_tidying(committed)
+    }
+
+    async fn tidy_upload(&self, id: UploadId, committed: &Progress) -> Result<()> {
+        self.fate
+            .befall(
+                Operation::AbortUpload,
+                self.inner.tidy_upload(id, committed),
+            )
+            .await
     }
 
     async fn uncommit_upload(&self, id: UploadId, key: &StorageKey) -> Result<()> {
@@ -198,6 +216,14 @@ impl BlobStore for Faulty {
             .await
     }
 
+    async fn signed_url(&self, key: &StorageKey) -> Result<Option<String>> {
+        self.inner.signed_url(key).await
+    }
+
+    fn signed_url_life(&self) -> Duration {
+        self.inner.signed_url_life()
+    }
+
     async fn delete(&self, keys: &[StorageKey]) -> Result<()> {
         let fault = self.fate.decide(Operation::Delete);
         if fault == Some(Fault::Torn) {
@@ -256,12 +282,22 @@ impl UploadWriter for FaultyWriter {
         self.fate.befall(Operation::Digest, digest).await
     }
 
-    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<()> {
+    fn own_key(&self) -> Option<StorageKey> {
+        self.inner.own_key()
+    }
+
+    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<Option<Progress>> {
         if self.failed {
             return Err(unavailable());
         }
         let fate = Arc::clone(&self.fate);
         fate.befall(Operation::Commit, self.inner.commit(key)).await
+    }
+
+    async fn discard(self: Box<Self>) -> Result<bool> {
+        let fate = Arc::clone(&self.fate);
+        fate.befall(Operation::AbortUpload, self.inner.discard())
+            .await
     }
 }
 
@@ -303,7 +339,6 @@ mod tests {
     use super::*;
     use crate::Memory;
     use holdfast_model::Hasher;
-    use std::time::Duration;
 
     fn upload(number: u8) -> UploadId {
         UploadId::from_random([number; 16])

@@ -10,6 +10,7 @@
 //! wraps any driver into one that fails, delays and tears on purpose.
 
 pub mod blob_store;
+pub mod cloud;
 pub mod error;
 pub mod filesystem;
 pub mod memory;
@@ -25,6 +26,7 @@ pub use blob_store::{
     BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Listed, Listing, PUT_OBJECT_BYTES_MAX,
     Progress, READ_CHUNK_BYTES, UploadWriter,
 };
+pub use cloud::Cloud;
 pub use error::{Error, Result};
 pub use filesystem::Filesystem;
 pub use memory::Memory;

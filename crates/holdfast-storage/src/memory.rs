@@ -211,14 +211,14 @@ impl UploadWriter for Writer {
         Ok(Hasher::digest(algorithm, staged))
     }
 
-    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<()> {
+    async fn commit(self: Box<Self>, key: &StorageKey) -> Result<Option<Progress>> {
         let mut contents = lock(&self.contents);
         let staged = contents
             .uploads
             .remove(&self.id)
             .ok_or(Error::UploadUnknown(self.id))?;
         contents.objects.insert(key.clone(), staged.into());
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -16,10 +16,7 @@ pub(crate) fn starting_point(
         Some(saved) if saved.offset <= stored_bytes && saved.hasher.algorithm() == algorithm => {
             saved
         }
-        _ => Progress {
-            offset: 0,
-            hasher: Hasher::new(algorithm),
-        },
+        _ => Progress::new(0, Hasher::new(algorithm)),
     }
 }
 
@@ -29,12 +26,7 @@ mod tests {
 
     #[test]
     fn stored_bytes_are_believed_before_the_record() {
-        let saved = |offset| {
-            Some(Progress {
-                offset,
-                hasher: Hasher::new(Algorithm::Sha256),
-            })
-        };
+        let saved = |offset| Some(Progress::new(offset, Hasher::new(Algorithm::Sha256)));
         for (saved, algorithm, expected) in [
             (None, Algorithm::Sha256, 0),
             (saved(0), Algorithm::Sha256, 0),

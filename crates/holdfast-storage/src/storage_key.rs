@@ -6,6 +6,9 @@
 //! Distribution keeps beside its blobs has keys too, tags with capitals among them, so that a tree of
 //! its making can be listed and read.
 //!
+//! An object store is given bytes before anybody knows their digest. There an upload has keys of its own below
+//! `holdfast/blobs`, named after its id, which no other upload ever has.
+//!
 //! Invariant: a key has no empty, `.` or `..` component and none of another driver's own files, so it
 //! may be appended to a root directory or bucket prefix without a second look.
 
@@ -14,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use holdfast_model::Digest;
+use holdfast_model::{Digest, UploadId};
 
 /// Longest key. A repository's name of 255 bytes, a tag of 128 and a sha512 digest make 584; an object
 /// store takes 1024.
@@ -25,6 +28,10 @@ pub const COMPONENT_BYTES_MAX: usize = 255;
 pub(crate) const RESERVED: &str = "holdfast";
 /// Where snapshots of the metadata are; only the constructors below make keys of it.
 pub(crate) const SNAPSHOTS: &str = "holdfast/snapshots";
+/// Where blobs are that were stored before their digest was known.
+pub(crate) const UPLOADED: &str = "holdfast/blobs";
+/// Longest name of an object of an upload.
+const UPLOADED_NAME_MAX: usize = 64;
 /// Distribution's directory of blobs.
 pub(crate) const BLOBS: &str = "docker/registry/v2/blobs";
 
@@ -50,6 +57,18 @@ impl StorageKey {
         StorageKey(format!("{}.{:032x}", data_path(digest), u128::from_be_bytes(random)).into())
     }
 
+    /// An object of an upload, in a store that names objects after uploads. The `name` is of small letters and
+    /// digits.
+    pub(crate) fn uploaded(id: UploadId, name: &str) -> StorageKey {
+        StorageKey(format!("{}{name}", StorageKey::uploaded_prefix(id)).into())
+    }
+
+    /// What the keys of all objects of an upload begin with. Uploads spread over 256 directories.
+    pub(crate) fn uploaded_prefix(id: UploadId) -> String {
+        let id = id.to_string();
+        format!("{UPLOADED}/{}/{id}.", &id[..2])
+    }
+
     /// Where a snapshot of the metadata is.
     pub fn snapshot(number: u64) -> StorageKey {
         StorageKey(format!("{SNAPSHOTS}/{number:010}.db.gz").into())
@@ -68,6 +87,11 @@ impl StorageKey {
     /// What stands behind the last slash.
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// The directory of all objects named after uploads.
+    pub fn uploads() -> StorageKey {
+        StorageKey(UPLOADED.into())
     }
 
     /// The directory with the bytes of every digest.
@@ -111,12 +135,24 @@ impl FromStr for StorageKey {
                 && part.len() <= COMPONENT_BYTES_MAX
                 && part.bytes().all(letter)
         };
-        let first = text.split('/').next();
-        if text.len() > KEY_BYTES_MAX || first == Some(RESERVED) || !text.split('/').all(name) {
+        let reserved = text.split('/').next() == Some(RESERVED) && !is_uploaded(text);
+        if text.len() > KEY_BYTES_MAX || reserved || !text.split('/').all(name) {
             return Err(StorageKeyError);
         }
         Ok(StorageKey(text.into()))
     }
+}
+
+/// Whether this is a key of an upload's object.
+fn is_uploaded(text: &str) -> bool {
+    let parsed = || {
+        let (path, name) = text.rsplit_once('.')?;
+        let id: UploadId = path.rsplit('/').next()?.parse().ok()?;
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let named = (1..=UPLOADED_NAME_MAX).contains(&name.len()) && name.bytes().all(plain);
+        Some(named && text.starts_with(&StorageKey::uploaded_prefix(id)))
+    };
+    parsed().unwrap_or(false)
 }
 
 /// A key orders and hashes as its text.
@@ -193,6 +229,29 @@ mod tests {
         for key in [StorageKey::snapshot(7), StorageKey::snapshot_list()] {
             assert!(key.as_str().starts_with("holdfast/snapshots/"));
             assert!(key.as_str().parse::<StorageKey>().is_err());
+        }
+    }
+
+    #[test]
+    fn objects_of_uploads_have_keys() {
+        let id = UploadId::from_random([0xab; 16]);
+        let key = StorageKey::uploaded(id, "m1");
+        let text = "holdfast/blobs/ab/abababab-abab-4bab-abab-abababababab.m1";
+        assert_eq!(key.as_str(), text);
+        assert_eq!(text.parse(), Ok(key.clone()));
+        assert_eq!(key.digest(), None);
+        for other in [
+            "holdfast/blobs/ab/x.m1",
+            &text.replace("/ab/", "/ac/"),
+            &text.replace("/ab/", "/ab/ab/"),
+            &text.replace(".m1", ""),
+            &text.replace(".m1", "."),
+            &text.replace(".m1", ".M1"),
+            &text.replace(".m1", &".m1".repeat(2)),
+            &text.replace(".m1", &format!(".{}", "a".repeat(65))),
+            &text.replace("blobs", "lock"),
+        ] {
+            assert!(other.parse::<StorageKey>().is_err(), "{other}");
         }
     }
 

@@ -4,13 +4,14 @@
 //! closed and opened again.
 
 mod place;
+mod shared;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_model::{Algorithm, Hasher};
 
-use self::place::{Place, read_all, sample, sha256};
+use self::place::{Place, sample, sha256};
 use crate::{BlobStore, Error, LISTED_AT_ONCE, Progress, READ_CHUNK_BYTES, StorageKey};
 
 const MIB: usize = 1024 * 1024;
@@ -26,19 +27,24 @@ pub async fn run(open: impl AsyncFn() -> Arc<dyn BlobStore>) {
     an_upload_is_invisible_until_it_is_committed(&mut place).await;
     contents_of_many_sizes_come_back(&mut place).await;
     an_upload_resumes_anywhere_in_a_store_opened_again(&mut place, &open).await;
-    the_stored_bytes_are_believed_before_the_record(&mut place).await;
+    if place.store().is_shared() {
+        shared::run(&mut place, &open).await;
+    } else {
+        the_stored_bytes_are_believed_before_the_record(&mut place).await;
+        a_commit_can_be_taken_back(&mut place).await;
+        unknown_uploads_are_named(&mut place).await;
+        aborting_forgets_and_can_be_repeated(&mut place).await;
+        staged_uploads_are_listed(&mut place, &open).await;
+    }
     another_algorithm_can_be_hashed(&mut place).await;
     equal_contents_do_not_meet(&mut place).await;
     a_commit_replaces_what_was_there(&mut place).await;
-    a_commit_can_be_taken_back(&mut place).await;
     ranges_are_what_was_asked_for(&mut place).await;
     stored_bytes_are_hashed_piece_by_piece(&mut place).await;
     unknown_things_are_named(&mut place).await;
-    aborting_forgets_and_can_be_repeated(&mut place).await;
     deleting_can_be_repeated(&mut place).await;
     small_objects_are_put_whole(&mut place, &open).await;
     an_object_gets_a_second_key(&mut place, &open).await;
-    staged_uploads_are_listed(&mut place, &open).await;
     small_contents_are_read_whole(&mut place).await;
     objects_are_listed(&mut place).await;
     large_contents_pass(&mut place, &open).await;
@@ -114,10 +120,7 @@ async fn the_stored_bytes_are_believed_before_the_record(place: &mut Place) {
     let recorded = |length: usize, algorithm| {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(&content[..length.min(content.len())]);
-        Some(Progress {
-            offset: length as u64,
-            hasher,
-        })
+        Some(Progress::new(length as u64, hasher))
     };
     for saved in [
         None,
@@ -176,12 +179,12 @@ async fn equal_contents_do_not_meet(place: &mut Place) {
     let (one, two) = (place.begun().await, place.begun().await);
     let first = place.append(one, None, &content[..50_000]).await;
     let second = place.append(two, None, &content[..120_000]).await;
-    place.append(one, Some(first), &content[50_000..]).await;
-    place.append(two, Some(second), &content[120_000..]).await;
+    let first = place.append(one, Some(first), &content[50_000..]).await;
+    let second = place.append(two, Some(second), &content[120_000..]).await;
     let canonical = StorageKey::canonical(&sha256(&content));
     let beside = StorageKey::incarnation(&sha256(&content), [9; 16]);
-    for (id, key) in [(one, &canonical), (two, &beside)] {
-        assert_eq!(place.commit(id, None, key).await, sha256(&content));
+    for (id, saved, key) in [(one, first, &canonical), (two, second, &beside)] {
+        assert_eq!(place.commit(id, Some(saved), key).await, sha256(&content));
     }
     place
         .store()
@@ -198,7 +201,7 @@ async fn a_commit_replaces_what_was_there(place: &mut Place) {
     let reader = place.store().open(&key).await.expect("the object opens");
     assert_eq!(place.push(&content).await, key);
     assert_eq!(place.content(&key).await, content);
-    assert_eq!(read_all(&*reader).await, content, "an open reader goes on");
+    place.still_reads(&*reader, &content).await;
 }
 
 async fn a_commit_can_be_taken_back(place: &mut Place) {
@@ -284,6 +287,9 @@ async fn stored_bytes_are_hashed_piece_by_piece(place: &mut Place) {
 async fn unknown_things_are_named(place: &mut Place) {
     let key = StorageKey::canonical(&sha256(b"never stored"));
     place.absent(&key).await;
+}
+
+async fn unknown_uploads_are_named(place: &mut Place) {
     let id = place.upload();
     let resumed = place
         .store()
@@ -358,11 +364,7 @@ async fn deleting_can_be_repeated(place: &mut Place) {
         place.absent(&keys[1]).await;
         assert_eq!(place.content(&keys[2]).await, contents[2]);
     }
-    assert_eq!(
-        read_all(&*reader).await,
-        contents[1],
-        "an open reader goes on"
-    );
+    place.still_reads(&*reader, &contents[1]).await;
     place.store().delete(&[]).await.expect("nothing is deleted");
     assert_eq!(
         place.push(&contents[0]).await,
@@ -390,7 +392,7 @@ async fn small_objects_are_put_whole(
     many.push(object("put/a/link", b"another"));
     many.push(object("put/many/7/data", b"the last one counts"));
     store.put(many).await.expect("many objects are written");
-    assert_eq!(read_all(&*reader).await, b"one", "an open reader goes on");
+    place.still_reads(&*reader, b"one").await;
     drop(reader);
     let large = (
         key("put/large"),
@@ -503,9 +505,7 @@ async fn objects_are_listed(place: &mut Place) {
     let many = (0..LISTED_AT_ONCE + 10).map(|number| format!("many/{number}/x"));
     for name in names.map(str::to_owned).into_iter().chain(many) {
         let content = sample(16, expected.len() % 50);
-        let id = place.begun().await;
-        place.append(id, None, &content).await;
-        place.commit(id, None, &key(&name)).await;
+        place.push_as(&content, &key(&name)).await;
         expected.push((key(&name), content.len() as u64));
     }
     expected.sort();

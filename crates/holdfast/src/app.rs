@@ -1,14 +1,14 @@
 //! Everything a request may need, built once from the configuration.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast_metadata::{Location, Metadata, Options};
-use holdfast_storage::{BlobStore, Filesystem, Memory};
+use holdfast_storage::{BlobStore, Cloud, Filesystem, Memory};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_util::task::TaskTracker;
 
@@ -81,6 +81,8 @@ pub(crate) struct App {
     /// Writes under way; a stop waits for them.
     pub writes: TaskTracker,
     draining: AtomicBool,
+    /// Held while the database is open.
+    _lock: Option<File>,
 }
 
 impl App {
@@ -88,7 +90,8 @@ impl App {
     ///
     /// A store with blobs and without any metadata is refused unless `accept_empty`.
     pub(crate) async fn build(config: &Config, accept_empty: bool) -> Result<App, String> {
-        let (store, logs) = open_store(&config.storage.driver)?;
+        let beside = lock_database(config)?;
+        let (store, logs) = open_store(config).await?;
         if let Some(logs) = &logs {
             remove_old_views(logs)
                 .map_err(|error| format!("cannot tidy {}: {error}", logs.display()))?;
@@ -173,6 +176,7 @@ impl App {
             upload_states: UploadStates::new(secret.as_bytes()),
             writes: TaskTracker::new(),
             draining: AtomicBool::new(false),
+            _lock: beside,
         })
     }
 
@@ -187,21 +191,71 @@ impl App {
     }
 }
 
-/// The store, and where snapshots and redo logs of the metadata belong if it outlives this process.
-fn open_store(driver: &Driver) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), String> {
-    let Driver::Filesystem {
-        root_directory,
-        direct_io,
-    } = driver
-    else {
-        return Ok((Memory::new(), None));
+/// The store, and where redo logs of the metadata belong if it outlives this process.
+async fn open_store(config: &Config) -> Result<(Arc<dyn BlobStore>, Option<PathBuf>), String> {
+    let cannot = |error: holdfast_storage::Error| attempt("cannot use the object store", &error);
+    let store: Arc<dyn BlobStore> = match &config.storage.driver {
+        Driver::Filesystem {
+            root_directory,
+            direct_io,
+        } => {
+            let store = Filesystem::open(root_directory, *direct_io).map_err(|error| {
+                let advice = ownership::advice(root_directory, &error);
+                attempt("cannot use the storage directory", &error) + &advice
+            })?;
+            let snapshots = store.snapshots_directory();
+            return Ok((store, Some(snapshots)));
+        }
+        Driver::InMemory => return Ok((Memory::new(), None)),
+        Driver::S3(settings) => Cloud::s3(settings, random::bytes).map_err(cannot)?,
+        Driver::Gcs(settings) => Cloud::gcs(settings, random::bytes).map_err(cannot)?,
+        Driver::Azure(settings) => Cloud::azure(settings, random::bytes)
+            .await
+            .map_err(cannot)?,
     };
-    let store = Filesystem::open(root_directory, *direct_io).map_err(|error| {
-        let advice = ownership::advice(root_directory, &error);
-        attempt("cannot use the storage directory", &error) + &advice
-    })?;
-    let snapshots = store.snapshots_directory();
-    Ok((store, Some(snapshots)))
+    // The snapshots are in the bucket; the logs stand beside the database, which is no use without its disk anyway.
+    let logs = match &config.metadata {
+        config::Metadata::File(path) => Some(private_directory(path.with_added_extension("redo"))?),
+        config::Metadata::InMemory => None,
+    };
+    Ok((store, logs))
+}
+
+fn private_directory(path: PathBuf) -> Result<PathBuf, String> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    match builder.create(&path) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(format!("cannot make {}: {error}", path.display())),
+    }
+}
+
+/// Keeps another process away from the database where the store does not: nobody locks a bucket.
+fn lock_database(config: &Config) -> Result<Option<File>, String> {
+    let config::Metadata::File(path) = &config.metadata else {
+        return Ok(None);
+    };
+    if let Driver::Filesystem { .. } | Driver::InMemory = config.storage.driver {
+        return Ok(None);
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    }
+    let path = path.with_added_extension("lock");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let lock = options
+        .open(&path)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "the metadata database is in use by another process, which holds {}",
+            path.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(format!("cannot lock {}: {error}", path.display())),
+    }
 }
 
 /// Opens the database and takes its first snapshot, if it needs one.

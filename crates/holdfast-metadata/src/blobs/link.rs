@@ -1,6 +1,6 @@
 //! Giving a repository a blob: a finished upload, a mount, a renewed lease.
 
-use holdfast_model::{Digest, RepositoryName, Timestamp};
+use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
 
 use super::state::{DAMAGED, DOOMED, LIVE};
 use super::{LinkBlob, Linked};
@@ -17,6 +17,11 @@ impl Operation for Link {
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Linked> {
         let blob = &self.blob;
+        if let Some(upload) = blob.upload
+            && !is_open(tx, upload).await?
+        {
+            return Ok(Linked::SessionEnded);
+        }
         let linked = self.settle_key(tx).await?;
         if linked == Linked::KeyTaken {
             return Ok(linked);
@@ -36,6 +41,15 @@ impl Operation for Link {
 
 impl Write for Link {
     const DURABILITY: Durability = Durability::Durable;
+}
+
+/// Whether the session is there, and stays while this transaction lasts. Who ends it otherwise deletes its bytes.
+async fn is_open<T: Transaction>(tx: &mut T, upload: UploadId) -> Result<bool> {
+    let session = "SELECT 1 FROM uploads WHERE id = ?1 /*FOR UPDATE*/";
+    let found = tx
+        .first(session, params![upload.to_string().as_str()])
+        .await?;
+    Ok(found.is_some())
 }
 
 impl Link {

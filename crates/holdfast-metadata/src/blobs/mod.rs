@@ -76,6 +76,9 @@ pub enum Linked {
     /// Nothing was changed: the key is waiting for deletion or was the key of a deleted blob. Move the
     /// bytes to a fresh key and try again.
     KeyTaken,
+    /// Nothing was changed: another request, perhaps on another node, has ended the upload session. The
+    /// bytes may be what it has linked.
+    SessionEnded,
 }
 
 /// What became of a blob to be removed from a repository.

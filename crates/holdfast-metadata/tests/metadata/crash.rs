@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use holdfast_metadata::{Location, Metadata, Options};
+use holdfast_metadata::{Location, Metadata, Options, UploadProgress};
 
 use crate::fixture::*;
 
@@ -20,8 +20,14 @@ async fn child_that_aborts() {
         .await
         .unwrap();
     metadata.create_upload(upload("a", 1)).await.unwrap();
+    let progress = UploadProgress {
+        offset: 4096,
+        hash_state: Some(vec![7]),
+        backend_state: None,
+        doubtful: false,
+    };
     metadata
-        .save_upload(upload_id(1), 4096, Some(vec![7]), later(9))
+        .save_upload(upload_id(1), progress, later(9))
         .await
         .unwrap();
     for number in 0..MANIFESTS {

@@ -153,6 +153,7 @@ impl World {
                         // Where keys are used again, the bytes move to another name that is used again.
                         Pusher::Stored(format!("{key}+"))
                     }
+                    Linked::SessionEnded => unreachable!("these pushes have no session"),
                 }
             }
             Pusher::Linked => {

@@ -415,7 +415,7 @@ impl UploadWriter for Writer {
         self.shared.writes.run(job).await
     }
 
-    async fn commit(mut self: Box<Self>, key: &StorageKey) -> Result<()> {
+    async fn commit(mut self: Box<Self>, key: &StorageKey) -> Result<Option<Progress>> {
         if self.failed {
             return Err(self.unusable());
         }
@@ -429,7 +429,8 @@ impl UploadWriter for Writer {
                 lane.append(buffer.bytes(), Some(hasher))?;
             }
             lane.sync()?;
-            object::commit(&lane.shared, &lane.lease, &lane.path, &key)
+            object::commit(&lane.shared, &lane.lease, &lane.path, &key)?;
+            Ok(None)
         };
         shared.writes.run(job).await
     }

@@ -115,6 +115,22 @@ impl Place {
         key
     }
 
+    /// Commits `content` under this key, in one go.
+    pub(super) async fn push_as(&mut self, content: &[u8], key: &StorageKey) {
+        let id = self.begun().await;
+        let mut writer = self.resumed(id, None).await;
+        let bytes = Bytes::copy_from_slice(content);
+        writer.write(bytes).await.expect("bytes are taken");
+        writer.commit(key).await.expect("an upload is committed");
+    }
+
+    /// A reader goes on after its object was replaced or deleted, where the store is a local one.
+    pub(super) async fn still_reads(&self, reader: &dyn BlobReader, content: &[u8]) {
+        if !self.store().is_shared() {
+            assert!(read_all(reader).await == content, "an open reader goes on");
+        }
+    }
+
     pub(super) async fn content(&self, key: &StorageKey) -> Vec<u8> {
         read_all(&*self.store().open(key).await.expect("the object opens")).await
     }
@@ -171,7 +187,7 @@ async fn entries(mut listing: Box<dyn Listing>) -> Vec<Listed> {
     }
 }
 
-pub(super) async fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
+async fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
     let mut content = Vec::new();
     while (content.len() as u64) < reader.size() {
         let piece = reader

@@ -179,6 +179,9 @@ fn banner(config: &Config, listener: &Listener) {
     let data = match &config.storage.driver {
         Driver::Filesystem { root_directory, .. } => whole(root_directory),
         Driver::InMemory => "memory".to_owned(),
+        Driver::S3(s3) => format!("s3 bucket {}", s3.bucket),
+        Driver::Gcs(gcs) => format!("gcs bucket {}", gcs.bucket),
+        Driver::Azure(azure) => format!("azure container {}", azure.container),
     };
     let metadata = match &config.metadata {
         Metadata::File(path) => whole(path),

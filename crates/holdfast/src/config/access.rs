@@ -19,16 +19,21 @@ pub enum Metadata {
 impl Metadata {
     pub(super) fn read(metadata: &Section<'_>, driver: &Driver) -> Self {
         match (metadata.path_of("path"), driver) {
-            (Some(path), Driver::Filesystem { .. }) => Self::File(path),
             (Some(_), Driver::InMemory) => {
                 let text = "a database that outlives the content in memory would describe what is gone; remove it";
                 metadata.refuse("path", text);
                 Self::InMemory
             }
+            (None, Driver::InMemory) => Self::InMemory,
+            (Some(path), _) => Self::File(path),
             (None, Driver::Filesystem { root_directory, .. }) => {
                 Self::File(root_directory.join("holdfast").join("metadata.db"))
             }
-            (None, Driver::InMemory) => Self::InMemory,
+            (None, Driver::S3(_) | Driver::Gcs(_) | Driver::Azure(_)) => {
+                let text = "is required with an object store: the file of the metadata database, on a disk that is kept";
+                metadata.refuse("path", text);
+                Self::InMemory
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 mod access;
 mod aliases;
 mod auth;
+mod buckets;
 mod check;
 mod document;
 mod duration;

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_storage::cloud::{AzureSettings, GcsSettings, S3Settings};
+
+use super::buckets;
 use super::document::{Meaning, Node, Pair};
 use super::environment::named;
 use super::reader::Section;
@@ -33,6 +36,12 @@ pub enum Driver {
     },
     /// Memory; lost at exit.
     InMemory,
+    /// A bucket of S3.
+    S3(Box<S3Settings>),
+    /// A bucket of Google Cloud Storage.
+    Gcs(Box<GcsSettings>),
+    /// A container of Azure Blob Storage.
+    Azure(Box<AzureSettings>),
 }
 
 /// Removal of upload sessions that were left behind.
@@ -87,6 +96,7 @@ impl Driver {
         let root_directory = filesystem.path_of("rootdirectory").unwrap_or_default();
         let direct_io = filesystem.flag("directio");
         storage.section("inmemory");
+        let redirect = !storage.section("redirect").flag("disable");
         let drivers = one_of(storage, "storage");
         match drivers.as_slice() {
             [] => storage.refuse_at(storage.at(), "storage", "no storage configuration provided"),
@@ -99,8 +109,15 @@ impl Driver {
                 storage.refuse_at(&second.at, "storage", text);
             }
         }
-        match drivers.first().map(|pair| pair.key.as_str()) {
+        let chosen = drivers.first().filter(|_| drivers.len() == 1);
+        match chosen.map(|pair| pair.key.as_str()) {
             Some("inmemory") => Self::InMemory,
+            Some("s3") => Self::S3(Box::new(buckets::s3(&storage.section("s3"), redirect))),
+            Some("gcs") => Self::Gcs(Box::new(buckets::gcs(&storage.section("gcs"), redirect))),
+            Some("azure") => Self::Azure(Box::new(buckets::azure(
+                &storage.section("azure"),
+                redirect,
+            ))),
             _ => Self::Filesystem {
                 root_directory,
                 direct_io,

@@ -58,6 +58,8 @@ pub(crate) struct BlobBody {
     left: u64,
     chunk: usize,
     reading: Option<Read>,
+    /// The reader knows of the range that is being read.
+    expected: bool,
     outlet: Option<Arc<Outlet>>,
     /// The request, which ends with this body.
     watch: Option<Watch>,
@@ -83,6 +85,7 @@ impl Body {
             left,
             chunk,
             reading: None,
+            expected: false,
             outlet: None,
             watch: None,
         })
@@ -172,6 +175,7 @@ impl BlobBody {
             match self.segments.pop_front() {
                 None => return Poll::Ready(None),
                 Some(Segment::Bytes(bytes)) => {
+                    self.expected = false;
                     self.left -= bytes.len() as u64;
                     return Poll::Ready(Some(Ok(bytes)));
                 }
@@ -184,6 +188,10 @@ impl BlobBody {
                         return Poll::Ready(Some(Ok(marker)));
                     }
                     let reader = Arc::clone(&self.reader);
+                    if !self.expected {
+                        reader.expect(range.clone());
+                        self.expected = true;
+                    }
                     let (offset, left) = (range.start, range.end - range.start);
                     let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk);
                     self.reading =

@@ -35,6 +35,12 @@ pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
         tokio::spawn(snapshot::run(snapshots.clone(), interval, stop.clone()));
     }
     let on_disk = matches!(config.storage.driver, Driver::Filesystem { .. });
+    if config.scrub.enabled && !on_disk {
+        // Reading a bucket from end to end costs money, and its service checks what it keeps.
+        tracing::info!(
+            "stored bytes are read again in the background with the filesystem driver only"
+        );
+    }
     if config.scrub.enabled && on_disk {
         tokio::spawn(scrub::run(
             operations.clone(),

@@ -64,6 +64,15 @@ impl Operations {
         Err(Error::BlobDamaged(*digest))
     }
 
+    /// Where a client may fetch the blob by itself, if the store has such places.
+    pub(crate) async fn blob_url(&self, blob: &Blob) -> Result<Option<String>> {
+        match blob.storage_key.parse::<StorageKey>() {
+            Ok(key) => Ok(self.store.signed_url(&key).await?),
+            // Whoever opens it finds out what is wrong.
+            Err(_no_place) => Ok(None),
+        }
+    }
+
     /// Some repositories that have the blob, for a mount without a source.
     pub(crate) async fn repositories_with_blob(
         &self,

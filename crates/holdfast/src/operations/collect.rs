@@ -24,6 +24,8 @@ use crate::error_chain::chain;
 const REVIEWS: usize = 16;
 /// Objects deleted at a time.
 const OBJECTS: usize = 64;
+/// An object waits so much longer than the last URL of it is good: clocks differ, and downloads take time.
+const SIGNED_URL_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// Manifests looked at for their tags at a time.
 const WALKED: usize = 1000;
 
@@ -228,7 +230,15 @@ impl Operations {
     /// Deletes a batch of what is in the outbox; how many were tried.
     async fn delete_objects(&self, reclaimed: &mut Reclaimed) -> Result<usize> {
         let _alone = self.collector.deleting.lock().await;
-        let due = self.metadata.due_objects(clock::now(), OBJECTS).await?;
+        // Whoever was sent to the store for an object may still ask for it there.
+        let life = self.store.signed_url_life();
+        let margin = if life.is_zero() {
+            life
+        } else {
+            SIGNED_URL_MARGIN
+        };
+        let due_until = clock::now().minus(life + margin);
+        let due = self.metadata.due_objects(due_until, OBJECTS).await?;
         let tried = due.len();
         if tried == 0 {
             return Ok(0);

@@ -4,6 +4,10 @@
 //! requests, and the driver trusts the stored bytes over the row, so a session survives a kill at any
 //! moment. Finishing an upload costs a comparison and a rename whatever its size.
 //!
+//! On a store that many nodes share it is the other way round: the row says where the bytes are, and any node goes on
+//! from there. Before a request hands over its first byte it marks the row as doubtful, and saving its outcome takes
+//! the mark away; so what a killed node may have left is known of, and deleted when the session ends.
+//!
 //! Invariant: bytes are visible under a digest only after they hashed to it and were synced (V1, V2).
 //! Source: distribution-spec "Pushing blobs"; the link transaction is step 2 of the collection protocol.
 
@@ -11,7 +15,7 @@ use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
 use holdfast_metadata::{
-    ExpiredUpload, LinkBlob, Linked, NewUpload, OpenUpload, Upload, UploadCreated,
+    ExpiredUpload, LinkBlob, Linked, NewUpload, OpenUpload, Upload, UploadCreated, UploadProgress,
 };
 use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
@@ -97,7 +101,7 @@ impl Operations {
         self.writable()?;
         let (_guard, upload) = self.hold(repository, id).await?;
         let mut writer = self.resume(id, &upload).await?;
-        let written = write(writer.as_mut(), chunk).await;
+        let written = self.write(id, writer.as_mut(), chunk).await;
         let offset = self.suspend(id, writer).await?;
         written.map(|()| offset)
     }
@@ -115,14 +119,13 @@ impl Operations {
         self.writable()?;
         let (_guard, upload) = self.hold(repository, id).await?;
         let mut writer = self.resume(id, &upload).await?;
-        if let Err(error) = write(writer.as_mut(), chunk).await {
+        if let Err(error) = self.write(id, writer.as_mut(), chunk).await {
             self.suspend(id, writer).await?;
             return Err(error);
         }
         let actual = writer.digest(digest.algorithm()).await?;
         if actual != digest {
-            drop(writer);
-            self.discard(repository, id).await?;
+            self.discard(repository, id, Some(writer)).await?;
             return Err(Error::DigestMismatch {
                 expected: digest,
                 actual,
@@ -139,8 +142,8 @@ impl Operations {
         // Of several who push the same content at once, the first stores it and the others find it. Only who
         // has that content may wait here, or anybody could keep its publishers waiting.
         let _publisher = self.publishers.wait(digest).await;
-        if self.is_stored(&digest).await? && self.link_stored(repository, id, &digest).await? {
-            return Ok(());
+        if self.is_stored(&digest).await? && self.is_linked(repository, id, &digest).await? {
+            return self.drop_bytes(id, Some(writer)).await;
         }
         self.publish(repository, id, digest, writer).await
     }
@@ -164,8 +167,8 @@ impl Operations {
         Ok(found == Some(blob.size))
     }
 
-    /// Links content that is stored already and ends the session that brought it again.
-    async fn link_stored(
+    /// Links content that is stored already and ends the session that brought it again; whether it is there.
+    async fn is_linked(
         &self,
         repository: &RepositoryName,
         id: UploadId,
@@ -176,10 +179,19 @@ impl Operations {
             .metadata
             .link_stored_blob(repository, digest, Some(id), now)
             .await?;
-        if linked.is_some() {
+        Ok(linked.is_some())
+    }
+
+    /// Drops the bytes of a session that has ended. Its writer, where there is one, may know what there is of them.
+    async fn drop_bytes(&self, id: UploadId, writer: Option<Box<dyn UploadWriter>>) -> Result<()> {
+        let discarded = match writer {
+            Some(writer) => writer.discard().await?,
+            None => false,
+        };
+        if !discarded {
             self.store.abort_upload(id).await?;
         }
-        Ok(linked.is_some())
+        Ok(())
     }
 
     /// Pushes a blob in one request.
@@ -210,7 +222,7 @@ impl Operations {
     ) -> Result<()> {
         self.writable()?;
         let (_guard, _) = self.hold(repository, id).await?;
-        self.discard(repository, id).await
+        self.discard(repository, id, None).await
     }
 
     /// A page of the open sessions, in the order of their ids.
@@ -256,17 +268,21 @@ impl Operations {
         };
         match self.metadata.upload(repository, id).await? {
             Some(upload) if upload.expires_at <= clock::now() => {
-                self.discard(repository, id).await.map(|()| true)
+                self.discard(repository, id, None).await.map(|()| true)
             }
             _ => Ok(false),
         }
     }
 
     /// Brings staged bytes and sessions together again after a crash: takes back commits that were not
-    /// recorded, and drops staging bytes whose session is not in the database. How many of the latter.
+    /// recorded, and drops staging bytes whose session is not in the database. How many of the latter. What is in
+    /// a shared store is never this process's to take.
     ///
     /// To be called before the first request only.
     pub(crate) async fn recover_uploads(&self) -> Result<u64> {
+        if self.store.is_shared() {
+            return Ok(0);
+        }
         let unsettled = self.store.unsettled_commits().await?;
         let staged = self.store.staged_uploads().await?;
         if unsettled.is_empty() && staged.is_empty() {
@@ -342,15 +358,21 @@ impl Operations {
     }
 
     async fn resume(&self, id: UploadId, upload: &Upload) -> Result<Box<dyn UploadWriter>> {
-        let saved = upload
-            .hash_state
-            .as_deref()
-            .and_then(|state| Hasher::restore(state).ok());
-        let saved = saved.map(|hasher| Progress {
+        let algorithm = upload.algorithm.unwrap_or(Algorithm::Sha256);
+        let hasher = match upload.hash_state.as_deref() {
+            Some(state) => Hasher::restore(state).ok(),
+            None => (upload.offset == 0).then(|| Hasher::new(algorithm)),
+        };
+        let saved = hasher.map(|hasher| Progress {
             offset: upload.offset,
             hasher,
+            state: upload.backend_state.clone(),
+            doubtful: upload.doubtful,
         });
-        let algorithm = upload.algorithm.unwrap_or(Algorithm::Sha256);
+        if saved.is_none() && self.store.is_shared() {
+            // Its hash is of another release; without it nobody can vouch for the bytes.
+            return Err(Error::UploadUnknown(id));
+        }
         match self.store.resume_upload(id, saved, algorithm).await {
             // The store may forget an upload without bytes when the server restarts.
             Err(StorageError::UploadUnknown(_)) if upload.offset == 0 => {
@@ -363,20 +385,68 @@ impl Operations {
 
     async fn suspend(&self, id: UploadId, writer: Box<dyn UploadWriter>) -> Result<u64> {
         let progress = writer.suspend().await?;
-        let expires_at = clock::now().plus(self.rules.upload_age);
-        self.metadata
-            .save_upload(
-                id,
-                progress.offset,
-                Some(progress.hasher.save()),
-                expires_at,
-            )
-            .await?;
-        Ok(progress.offset)
+        let offset = progress.offset;
+        self.record(id, progress).await?;
+        Ok(offset)
     }
 
-    /// Row first: bytes without a row are swept at the next start, a row without bytes would be resumed.
-    pub(super) async fn discard(&self, repository: &RepositoryName, id: UploadId) -> Result<()> {
+    async fn record(&self, id: UploadId, progress: Progress) -> Result<()> {
+        let expires_at = clock::now().plus(self.rules.upload_age);
+        let progress = UploadProgress {
+            offset: progress.offset,
+            hash_state: Some(progress.hasher.save()),
+            backend_state: progress.state,
+            doubtful: progress.doubtful,
+        };
+        let open = self.metadata.save_upload(id, progress, expires_at).await?;
+        if !open && self.store.is_shared() {
+            // Another node has ended it meanwhile, and could not know of these bytes, unless it made a blob of them.
+            return Err(Error::UploadUnknown(id));
+        }
+        Ok(())
+    }
+
+    /// Checks the place of the chunk, then hands its bytes to the store.
+    async fn write(
+        &self,
+        id: UploadId,
+        writer: &mut dyn UploadWriter,
+        mut chunk: Chunk,
+    ) -> Result<()> {
+        if let Some(range) = chunk.range {
+            if range.first != writer.offset() {
+                return Err(Error::OutOfOrder {
+                    offset: writer.offset(),
+                    first: range.first,
+                });
+            }
+            if let Some(length) = chunk.length.filter(|length| *length != range.length()) {
+                return Err(Error::ChunkLength {
+                    length,
+                    range: range.length(),
+                });
+            }
+        }
+        let mut recorded = !self.store.is_shared();
+        while let Some(frame) = chunk.body.next().await {
+            let frame = frame?;
+            if !recorded && !self.metadata.doubt_upload(id).await? {
+                return Err(Error::UploadUnknown(id));
+            }
+            recorded = true;
+            writer.write(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Row first: bytes without a row are swept at the next start or by the collector, a row without bytes would
+    /// be resumed.
+    pub(super) async fn discard(
+        &self,
+        repository: &RepositoryName,
+        id: UploadId,
+        writer: Option<Box<dyn UploadWriter>>,
+    ) -> Result<()> {
         if !self
             .metadata
             .delete_upload(repository, id, clock::now())
@@ -384,14 +454,14 @@ impl Operations {
         {
             return Err(Error::UploadUnknown(id));
         }
-        self.store.abort_upload(id).await?;
+        self.drop_bytes(id, writer).await?;
         let now = clock::now();
         Ok(self.metadata.object_deleted(&staging_key(id), now).await?)
     }
 
     /// Drops a session that no client knows, as far as that is possible.
     async fn forget(&self, repository: &RepositoryName, id: UploadId) {
-        if let Err(error) = self.discard(repository, id).await {
+        if let Err(error) = self.discard(repository, id, None).await {
             tracing::warn!(upload = %id, error = chain(&error), "a broken push left its session behind");
         }
     }
@@ -405,18 +475,18 @@ impl Operations {
         writer: Box<dyn UploadWriter>,
     ) -> Result<()> {
         let size = writer.offset();
-        let canonical = StorageKey::canonical(&digest);
-        let key = if self
-            .metadata
-            .key_is_free(canonical.as_str(), &digest)
-            .await?
-            && self.may_overwrite(&canonical).await?
-        {
-            canonical
-        } else {
-            StorageKey::incarnation(&digest, random::bytes())
+        let key = match writer.own_key() {
+            Some(key) => key,
+            None => self.free_key(&digest).await?,
         };
-        writer.commit(&key).await?;
+        let staged = writer.commit(&key).await?;
+        if let Some(staged) = &staged
+            && self.store.needs_tidying(staged)
+        {
+            // In this order: the row names what is deleted until it names the object instead.
+            self.record(id, staged.clone()).await?;
+            self.store.tidy_upload(id, staged).await?;
+        }
         let linked = self
             .metadata
             .link_blob(LinkBlob {
@@ -442,45 +512,59 @@ impl Operations {
             // With a surplus somebody else's bytes are the blob, and the collector deletes ours.
             Ok(Linked::Stored | Linked::Surplus { .. }) => Ok(()),
             Ok(Linked::KeyTaken) => {
-                self.store.uncommit_upload(id, &key).await?;
+                self.take_back(id, &key, staged).await?;
                 Err(Error::Conflict)
             }
+            Ok(Linked::SessionEnded) => self.settle_ended(id, &digest, key).await,
             Err(error) => {
                 // Where it is certain that nothing was linked, the session gets its bytes back and the client may
                 // try again. The publisher's lock keeps others from this key meanwhile.
                 use holdfast_metadata::Error as E;
                 if matches!(error, E::Busy(_) | E::Overloaded | E::Full(_) | E::Closed) {
-                    self.store.uncommit_upload(id, &key).await?;
+                    self.take_back(id, &key, staged).await?;
                 }
                 Err(error.into())
             }
         }
+    }
+
+    /// A key for the bytes of this digest that nothing was ever stored under.
+    async fn free_key(&self, digest: &Digest) -> Result<StorageKey> {
+        let canonical = StorageKey::canonical(digest);
+        let free = self.metadata.key_is_free(canonical.as_str(), digest);
+        if free.await? && self.may_overwrite(&canonical).await? {
+            Ok(canonical)
+        } else {
+            Ok(StorageKey::incarnation(digest, random::bytes()))
+        }
+    }
+
+    /// Gives a session the bytes of a commit back that came to nothing.
+    async fn take_back(
+        &self,
+        id: UploadId,
+        key: &StorageKey,
+        staged: Option<Progress>,
+    ) -> Result<()> {
+        match staged {
+            Some(staged) => self.record(id, staged).await,
+            None => Ok(self.store.uncommit_upload(id, key).await?),
+        }
+    }
+
+    /// Another request has ended the session while this one was at work, on another node. When that has made a
+    /// blob of the very same object, this one has succeeded; otherwise its object is nobody's.
+    async fn settle_ended(&self, id: UploadId, digest: &Digest, key: StorageKey) -> Result<()> {
+        let blob = self.metadata.content(digest).await?;
+        if blob.is_some_and(|blob| &*blob.storage_key == key.as_str()) {
+            return Ok(());
+        }
+        self.store.delete(&[key]).await?;
+        Err(Error::UploadUnknown(id))
     }
 }
 
 /// What names a session's bytes in the delete outbox.
 fn staging_key(id: UploadId) -> String {
     id.to_string()
-}
-
-/// Checks the place of the chunk, then hands its bytes to the store.
-async fn write(writer: &mut dyn UploadWriter, mut chunk: Chunk) -> Result<()> {
-    if let Some(range) = chunk.range {
-        if range.first != writer.offset() {
-            return Err(Error::OutOfOrder {
-                offset: writer.offset(),
-                first: range.first,
-            });
-        }
-        if let Some(length) = chunk.length.filter(|length| *length != range.length()) {
-            return Err(Error::ChunkLength {
-                length,
-                range: range.length(),
-            });
-        }
-    }
-    while let Some(frame) = chunk.body.next().await {
-        writer.write(frame?).await?;
-    }
-    Ok(())
 }

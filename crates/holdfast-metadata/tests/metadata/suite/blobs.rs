@@ -47,8 +47,8 @@ async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
     );
     assert_eq!(
         db.metadata.link_blob(finished).await.unwrap(),
-        Linked::Stored,
-        "the same once more"
+        Linked::SessionEnded,
+        "a session ends once"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Upload sessions.
 
-use holdfast_metadata::UploadCreated;
+use holdfast_metadata::{UploadCreated, UploadProgress};
 use holdfast_model::Algorithm;
 
 use super::on_every_engine;
@@ -12,6 +12,15 @@ on_every_engine!(
     expired_sessions_are_listed_oldest_first,
     all_sessions_are_listed_in_pages,
 );
+
+fn progress(offset: u64, hash_state: Option<Vec<u8>>) -> UploadProgress {
+    UploadProgress {
+        offset,
+        hash_state,
+        backend_state: None,
+        doubtful: false,
+    }
+}
 
 async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
     let (repository, id) = (name("a/b"), upload_id(1));
@@ -37,7 +46,7 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
 
     assert!(
         db.metadata
-            .save_upload(id, 77, Some(vec![1, 2]), later(5))
+            .save_upload(id, progress(77, Some(vec![1, 2])), later(5))
             .await
             .unwrap()
     );
@@ -46,6 +55,29 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
         (found.offset, found.hash_state, found.expires_at),
         (77, Some(vec![1, 2]), later(5))
     );
+    assert_eq!((found.backend_state, found.doubtful), (None, false));
+
+    assert!(db.metadata.doubt_upload(id).await.unwrap());
+    let found = db.metadata.upload(&repository, id).await.unwrap().unwrap();
+    assert_eq!((found.offset, found.doubtful), (77, true));
+    for doubtful in [true, false] {
+        let further = UploadProgress {
+            backend_state: Some("part 1".to_owned()),
+            doubtful,
+            ..progress(99, Some(vec![3]))
+        };
+        assert!(
+            db.metadata
+                .save_upload(id, further, later(5))
+                .await
+                .unwrap()
+        );
+        let found = db.metadata.upload(&repository, id).await.unwrap().unwrap();
+        assert_eq!(
+            (found.offset, found.backend_state.as_deref(), found.doubtful),
+            (99, Some("part 1"), doubtful)
+        );
+    }
 
     assert_eq!(db.metadata.upload(&name("other"), id).await.unwrap(), None);
     assert!(
@@ -68,10 +100,11 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
     );
     assert!(
         !db.metadata
-            .save_upload(id, 78, None, later(5))
+            .save_upload(id, progress(78, None), later(5))
             .await
             .unwrap()
     );
+    assert!(!db.metadata.doubt_upload(id).await.unwrap());
     assert_eq!(db.metadata.upload(&repository, id).await.unwrap(), None);
 }
 

@@ -200,7 +200,9 @@ mod tests {
             );
             let lower = entry.path.to_ascii_lowercase() == entry.path;
             assert!(lower, "{} has capitals", entry.path);
-            if entry.status == Status::Effective {
+            // Distribution has these two, which its own variables cannot reach.
+            let odd = ["storage.azure.max_retries", "storage.azure.retry_delay"];
+            if entry.status == Status::Effective && !odd.contains(&entry.path) {
                 assert!(
                     !entry.path.contains('_'),
                     "{} has an underscore",

@@ -1,10 +1,9 @@
-//! Keys of `storage` that hold for every driver, and the two drivers of this release.
+//! Keys of `storage` that hold for every driver, and the drivers of this machine.
 
 use super::Kind::{Choice, Duration, Flag, Path, Section, Text};
 use super::{COUNT, Entry, NUMBER, key};
 
 const INDEXED: &str = "the metadata index makes a descriptor cache unnecessary";
-const LOCAL: &str = "content in local storage is always served by the registry itself";
 
 #[rustfmt::skip] // One key per line reads as the table it is.
 pub(super) const ENTRIES: &[Entry] = &[
@@ -15,7 +14,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("storage.filesystem.directio", Flag, "true", "Writes uploads past the page cache where the file system takes that: pushes are faster, and the first pull of a new blob reads the disk."),
     key("storage.inmemory", Section, "", "Keeps content in memory; it is lost at exit."),
     key("storage.delete.enabled", Flag, "false", "Allows manifests, tags and blobs to be deleted."),
-    key("storage.redirect.disable", Flag, "false", "Never sends clients to the storage itself.").ignored(LOCAL),
+    key("storage.redirect.disable", Flag, "false", "Never sends clients to the storage itself. With an object store they are, for blobs, by a URL that is good for 20 minutes."),
     key("storage.cache", Section, "", "Cache of blob descriptors.").ignored(INDEXED),
     key("storage.cache.blobdescriptor", Choice(&["inmemory", "redis"]), "", "Where descriptors are cached.").ignored(INDEXED),
     key("storage.cache.layerinfo", Text, "", "Older spelling of `storage.cache.blobdescriptor`.").ignored(INDEXED),

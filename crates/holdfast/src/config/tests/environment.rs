@@ -8,7 +8,7 @@ const FILESYSTEM: &str =
 fn root(config: &Config) -> &str {
     match &config.storage.driver {
         Driver::Filesystem { root_directory, .. } => root_directory.to_str().unwrap(),
-        Driver::InMemory => "memory",
+        _ => "memory",
     }
 }
 
@@ -84,7 +84,6 @@ fn two_drivers_are_named_with_their_places() {
     );
     let both = refusal(FILESYSTEM, &[("REGISTRY_STORAGE_S3_BUCKET", "b")]);
     assert!(both.contains("Provided: [filesystem s3]"), "{both}");
-    assert!(both.contains("storage.s3: refused"), "{both}");
 }
 
 #[test]

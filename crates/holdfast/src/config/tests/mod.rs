@@ -1,5 +1,6 @@
 //! What an operator can observe of loading a configuration.
 
+mod buckets;
 mod environment;
 mod invariants;
 mod refusals;

@@ -55,16 +55,22 @@ fn storage_and_auth_take_exactly_one() {
 
 #[test]
 fn drivers_and_types_of_other_releases_are_refused() {
-    for driver in ["s3", "s3aws", "gcs", "azure", "swift", "oss"] {
+    for (driver, name) in [("swift", "Swift"), ("oss", "OSS")] {
         let expected = format!(
-            "config.yml:2:11: storage.{driver}: refused: this release has the storage drivers filesystem and inmemory"
+            "config.yml:2:11: storage.{driver}: refused: {name} is used through its S3 front end"
         );
-        assert_eq!(storage(&format!("{driver}: {{bucket: b}}")), expected);
-        assert_eq!(storage(&format!("{driver}: ")), expected);
+        for written in [format!("{driver}: {{bucket: b}}"), format!("{driver}: ")] {
+            let text = storage(&written);
+            assert!(text.starts_with(&expected), "{text}");
+        }
     }
-    assert_eq!(
-        storage("filesytem: {rootdirectory: /a}"),
-        "config.yml:2:11: storage.filesytem: is not a storage driver of this release, which has filesystem and inmemory; did you mean storage.filesystem?"
+    let text = storage("filesytem: {rootdirectory: /a}");
+    let expected =
+        "config.yml:2:11: storage.filesytem: is not a storage driver of this release, which has ";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(
+        text.ends_with("; did you mean storage.filesystem?"),
+        "{text}"
     );
     assert!(
         appended("auth: {token: {realm: r}}")
@@ -342,7 +348,8 @@ fn each_error_has_its_place() {
 
 #[test]
 fn all_problems_are_reported_in_order() {
-    let text = "version: 0.3\nlog: {level: x}\nstorage: {s3: }\nhttp: {addr: x, draintimeout: y}\n";
+    let text =
+        "version: 0.3\nlog: {level: x}\nstorage: {swift: }\nhttp: {addr: x, draintimeout: y}\n";
     let problems = try_load(text, &[("REGISTRY_TAGS_MAXTAGS", "z")])
         .unwrap_err()
         .problems;

@@ -7,8 +7,8 @@ use holdfast_model::byte_range::{Requested, requested};
 use holdfast_model::{Digest, MediaType, RepositoryName};
 use holdfast_storage::READ_CHUNK_BYTES;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
-    IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
+    IF_RANGE, LOCATION, RANGE,
 };
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 
@@ -52,6 +52,20 @@ pub(super) async fn pull(
         .insert(CACHE_CONTROL, conditions::FOR_EVER);
     if conditions::not_modified(headers, name) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
+    }
+    // From metadata alone, like the answer to a HEAD. What the client asks for beside the blob, a range say, it asks
+    // for there.
+    if exchange.parts.method != Method::HEAD
+        && let Some(url) = operations.blob_url(&blob).await?
+    {
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        // The URL is good for a while only.
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.remove(ETAG);
+        headers.remove(ACCEPT_RANGES);
+        set(&mut response, LOCATION, &url);
         return Ok(response);
     }
     response.headers_mut().insert(CONTENT_TYPE, OCTET_STREAM);

@@ -13,6 +13,10 @@ impl Check {
     /// and a session without bytes are damage when they are seen with nobody at work on them.
     pub(super) async fn uploads(&mut self) -> Result<(), Ended> {
         let operations = self.operations.clone();
+        if operations.store().is_shared() {
+            // What is staged there is found by its session alone, and other nodes work on it.
+            return Ok(());
+        }
         let staged: HashSet<UploadId> = staged(&operations).await?;
         let mut unknown = staged.clone();
         let mut without_bytes = Vec::new();
@@ -62,7 +66,7 @@ impl Check {
             let mut finding = Finding::new(Kind::UploadBytes, None, format!("upload {id}"))
                 .within(Some(repository.as_str()), Vec::new());
             if self.options.repair {
-                operations.discard(repository, id).await?;
+                operations.discard(repository, id, None).await?;
                 finding.outcome = Outcome::Repaired;
             }
             self.report(finding).await?;

@@ -1,0 +1,248 @@
+//! The driver over a service in memory that counts requests and fails as told. `tests/black_box/object_stores` runs
+//! the same suite against real servers.
+
+mod service;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use holdfast_model::{Algorithm, Hasher, UploadId};
+
+use self::service::{Fake, Kind};
+use super::*;
+use crate::Progress;
+
+const MIB: usize = 1024 * 1024;
+
+fn random() -> [u8; 16] {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = u128::from(COUNT.fetch_add(1, Ordering::Relaxed));
+    (count + 1).to_be_bytes()
+}
+
+/// A node that works on this service, with parts of 5 MiB.
+fn node(service: &Arc<Fake>) -> Arc<Cloud> {
+    let common = Common {
+        root_directory: "/some/where/".to_owned(),
+        part_bytes: 5 * MIB,
+        redirect: true,
+        user_agent: None,
+        skip_verify: false,
+        retries: 0,
+        retry_pause: Duration::from_millis(1),
+    };
+    let bucket = Bucket {
+        driver: "fake",
+        making: service.clone(),
+        service: service.clone(),
+        listing: service.clone(),
+        signer: None,
+        multiparts: Some(service.clone()),
+        root: common.root(),
+        listed_root: "",
+    };
+    let limits = Limits::new(&common, 2 * MIB, 100);
+    Cloud::new(bucket, limits, &common, random)
+}
+
+fn upload() -> UploadId {
+    UploadId::from_random(random())
+}
+
+async fn writer(node: &Cloud, id: UploadId, saved: Option<Progress>) -> Box<dyn UploadWriter> {
+    let resumed = node.resume_upload(id, saved, Algorithm::Sha256).await;
+    resumed.unwrap()
+}
+
+/// Writes so many bytes in frames as they come from a socket.
+async fn write(writer: &mut Box<dyn UploadWriter>, length: usize) -> Result<()> {
+    let frame = Bytes::from(vec![7; 256 * 1024]);
+    let mut left = length;
+    while left > 0 {
+        let part = frame.slice(..left.min(frame.len()));
+        left -= part.len();
+        writer.write(part).await?;
+    }
+    Ok(())
+}
+
+fn hash(length: usize) -> holdfast_model::Digest {
+    Hasher::digest(Algorithm::Sha256, &vec![7; length])
+}
+
+#[tokio::test]
+async fn keeps_what_every_store_promises() {
+    let service = Fake::new();
+    crate::suite::run(async || node(&service) as Arc<dyn BlobStore>).await;
+    assert_eq!(service.unfinished(), 0, "no multipart upload is left");
+}
+
+#[tokio::test]
+async fn requests_are_as_few_as_the_table_says() {
+    use Kind::{Complete, Create, Delete, Get, Head, Part, Put};
+    let service = Fake::new();
+    let node = node(&service);
+    type Steps = &'static [usize];
+    let cases: [(Steps, &[(Kind, usize)]); 7] = [
+        // One request of a client with everything; docker's `PATCH` and empty `PUT`.
+        (&[1000], &[(Put, 1)]),
+        (&[1000, 0], &[(Put, 1)]),
+        (&[5 * MIB, 0], &[(Put, 1)]),
+        (&[12 * MIB], &[(Create, 1), (Part, 3), (Complete, 1)]),
+        // What is left is enough for a part.
+        (&[13 * MIB, 0], &[(Create, 1), (Part, 3), (Complete, 1)]),
+        (
+            &[11 * MIB, 0],
+            &[(Put, 1), (Create, 1), (Part, 3), (Complete, 1), (Delete, 1)],
+        ),
+        // Cut small: each piece is kept beside, and what it replaces goes.
+        (&[MIB, MIB, MIB, 0], &[(Put, 3), (Delete, 2)]),
+    ];
+    for (steps, expected) in cases {
+        service.forget();
+        let id = upload();
+        let mut saved = None;
+        let (last, before) = steps.split_last().unwrap();
+        for length in before {
+            let mut open = writer(&node, id, saved).await;
+            write(&mut open, *length).await.unwrap();
+            saved = Some(open.suspend().await.unwrap());
+        }
+        let mut open = writer(&node, id, saved).await;
+        write(&mut open, *last).await.unwrap();
+        let digest = open.digest(Algorithm::Sha256).await.unwrap();
+        assert_eq!(digest, hash(steps.iter().sum()));
+        let key = open.own_key().unwrap();
+        let committed = open.commit(&key).await.unwrap().unwrap();
+        if node.needs_tidying(&committed) {
+            node.tidy_upload(id, &committed).await.unwrap();
+        }
+        assert_eq!(service.requests(), expected, "{steps:?}");
+    }
+    service.forget();
+    let id = upload();
+    let mut open = writer(&node, id, None).await;
+    write(&mut open, 1000).await.unwrap();
+    open.discard().await.unwrap();
+    assert_eq!(
+        service.requests(),
+        [],
+        "what was never sent needs no deletion"
+    );
+
+    let mut open = writer(&node, id, None).await;
+    write(&mut open, 12 * MIB).await.unwrap();
+    let key = open.own_key().unwrap();
+    open.commit(&key).await.unwrap();
+    service.forget();
+    let reader = node.open(&key).await.unwrap();
+    let mut offset = 0;
+    while offset < reader.size() {
+        offset += reader.read_at(offset, usize::MAX).await.unwrap().len() as u64;
+    }
+    let expected = [(Head, 1), (Get, 1)];
+    assert_eq!(service.requests(), expected, "reads that follow each other");
+}
+
+#[tokio::test]
+async fn what_was_left_is_fetched_by_another_node_only() {
+    let service = Fake::new();
+    let (here, elsewhere) = (node(&service), node(&service));
+    for (next, fetched) in [(&here, 0), (&elsewhere, 1)] {
+        let id = upload();
+        let mut open = writer(&here, id, None).await;
+        write(&mut open, MIB).await.unwrap();
+        let saved = open.suspend().await.unwrap();
+        service.forget();
+        let mut open = writer(next, id, Some(saved)).await;
+        write(&mut open, 11 * MIB).await.unwrap();
+        assert_eq!(service.count(Kind::Get), fetched);
+        let saved = open.suspend().await.unwrap();
+        let mut open = writer(next, id, Some(saved)).await;
+        assert_eq!(
+            open.digest(Algorithm::Sha256).await.unwrap(),
+            hash(12 * MIB)
+        );
+        let key = open.own_key().unwrap();
+        open.commit(&key).await.unwrap();
+    }
+}
+
+/// Every request of an upload fails once, before or after it had its effect; a client that goes on from what it is
+/// told always comes to an end, and nothing is left behind.
+#[tokio::test]
+async fn an_upload_survives_the_failure_of_any_request() {
+    const STEPS: [usize; 5] = [1000, 6 * MIB, 11 * MIB, 100, 3 * MIB];
+    let total: usize = STEPS.iter().sum();
+    for effective in [false, true] {
+        for failing in 0.. {
+            let service = Fake::new();
+            let id = upload();
+            service.fail(failing, effective);
+            let mut record = Progress::new(0, Hasher::new(Algorithm::Sha256));
+            let mut steps = STEPS.iter();
+            let mut end = 0;
+            let key = loop {
+                let node = node(&service);
+                let saved = record.clone();
+                record.doubtful = true;
+                let offset = saved.offset as usize;
+                if offset == end {
+                    let Some(step) = steps.next() else {
+                        let mut open = writer(&node, id, Some(saved)).await;
+                        let digest = open.digest(Algorithm::Sha256).await.unwrap();
+                        assert_eq!(digest, hash(total), "{failing} {effective}");
+                        let key = open.own_key().unwrap();
+                        let Ok(Some(committed)) = open.commit(&key).await else {
+                            continue;
+                        };
+                        record = committed.clone();
+                        match node.tidy_upload(id, &committed).await {
+                            Ok(()) => break key,
+                            Err(_) => continue,
+                        }
+                    };
+                    end += step;
+                }
+                let mut open = writer(&node, id, Some(saved)).await;
+                let written = write(&mut open, end - offset).await;
+                match open.suspend().await {
+                    Ok(progress) => {
+                        assert!(written.is_ok() || progress.offset as usize >= offset);
+                        record = progress;
+                    }
+                    Err(_) => assert!(written.is_ok(), "a failure is reported once"),
+                }
+            };
+            service.heal();
+            let node = node(&service);
+            let found = node
+                .shared
+                .digest_of(&key, Algorithm::Sha256)
+                .await
+                .unwrap();
+            assert_eq!(found, Some((total as u64, hash(total))));
+            assert_eq!(
+                service.names().len(),
+                1,
+                "{failing} {effective}: {:?}",
+                service.names()
+            );
+            assert_eq!(service.unfinished(), 0, "{failing} {effective}");
+            if !service.has_failed() {
+                assert!(failing > 10, "an upload takes some requests");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn too_many_parts_are_refused_by_name() {
+    let service = Fake::new();
+    let node = node(&service);
+    let mut open = writer(&node, upload(), None).await;
+    let refused = write(&mut open, 506 * MIB).await.unwrap_err();
+    assert!(matches!(refused, Error::TooLarge { max, .. } if max == 500 * MIB as u64));
+}

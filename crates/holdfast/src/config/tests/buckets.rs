@@ -1,0 +1,173 @@
+//! Object stores.
+
+use std::time::Duration;
+
+use holdfast_storage::cloud::{AzureCredentials, GcsCredentials, S3Settings};
+
+use super::*;
+
+fn config(storage: &str) -> String {
+    format!(
+        "version: 0.1\nstorage: {{{storage}}}\nhttp: {{addr: ':5000'}}\nmetadata: {{path: /m}}\n"
+    )
+}
+
+fn s3(keys: &str) -> S3Settings {
+    match loaded(&config(&format!("s3: {{bucket: b, {keys}}}")), &[])
+        .config
+        .storage
+        .driver
+    {
+        Driver::S3(settings) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn addressing_follows_the_release_that_wrote_the_file() {
+    // 2.8 puts the bucket into the path with an endpoint of one's own, and has no key for it.
+    assert!(s3("regionendpoint: 'http://minio:9000'").path_style);
+    assert!(s3("regionendpoint: minio, forcepathstyle: true").path_style);
+    assert!(!s3("regionendpoint: minio, forcepathstyle: false").path_style);
+    assert!(!s3("region: eu-west-1").path_style);
+    assert!(s3("region: eu-west-1, forcepathstyle: true").path_style);
+}
+
+#[test]
+fn defaults_are_distributions() {
+    let settings = s3("region: eu-west-1");
+    assert_eq!(settings.common.part_bytes, 10 * 1024 * 1024);
+    assert!(settings.secure && settings.common.redirect && !settings.encrypt);
+    assert_eq!((settings.storage_class, settings.acl), (None, None));
+    let settings = s3("region: r, storageclass: reduced_redundancy, objectacl: Public-Read");
+    assert_eq!(
+        settings.storage_class.as_deref(),
+        Some("REDUCED_REDUNDANCY")
+    );
+    assert_eq!(settings.acl.as_deref(), Some("public-read"));
+    let unredirected = config("s3: {bucket: b, region: r}, redirect: {disable: true}");
+    let Driver::S3(settings) = loaded(&unredirected, &[]).config.storage.driver else {
+        panic!("it is S3");
+    };
+    assert!(!settings.common.redirect);
+}
+
+#[test]
+fn another_name_of_s3_and_variables_of_the_environment() {
+    let text = config("s3aws: {bucket: b, region: r}");
+    assert!(matches!(
+        loaded(&text, &[]).config.storage.driver,
+        Driver::S3(_)
+    ));
+    let variables = [
+        ("REGISTRY_STORAGE", "s3"),
+        ("REGISTRY_STORAGE_S3_BUCKET", "c"),
+        ("REGISTRY_STORAGE_S3_REGION", "us-west-2"),
+        ("REGISTRY_STORAGE_S3_SECURE", "false"),
+    ];
+    let Driver::S3(settings) = loaded(&config("inmemory: "), &variables)
+        .config
+        .storage
+        .driver
+    else {
+        panic!("it is S3");
+    };
+    assert_eq!(settings.bucket, "c");
+    assert!(!settings.secure);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_place() {
+    for (storage, expected) in [
+        (
+            "s3: {bucket: b}",
+            "storage.s3.region: is required without regionendpoint",
+        ),
+        ("s3: {region: r}", "storage.s3.bucket: is required"),
+        (
+            "s3: {bucket: b, region: r, v4auth: false}",
+            "storage.s3.v4auth: version 2 of the signature",
+        ),
+        (
+            "s3: {bucket: b, region: r, chunksize: 5242879}",
+            "storage.s3.chunksize: expected a whole number from 5242880 to 5368709120",
+        ),
+        (
+            "s3: {bucket: b, region: r, accesskey: a}",
+            "storage.s3.secretkey: is required with accesskey",
+        ),
+        (
+            "s3: {bucket: b, region: r, storageclass: COLD}",
+            "storage.s3.storageclass: expected one of NONE, STANDARD",
+        ),
+        (
+            "s3: {bucket: b, region: r, rootdirectory: a//b}",
+            "storage.s3.rootdirectory: expected names",
+        ),
+        (
+            "s3: {bucket: b, region: r, accelerate: true, forcepathstyle: true}",
+            "storage.s3.accelerate: has its own endpoints",
+        ),
+        (
+            "gcs: {bucket: b, keyfile: /k, credentials: {a: b}}",
+            "storage.gcs.credentials: is set beside keyfile",
+        ),
+        (
+            "azure: {accountname: a, container: c}",
+            "storage.azure.credentials.type: is required without accountkey",
+        ),
+        (
+            "azure: {accountname: a, container: c, credentials: {type: shared_key}}",
+            "storage.azure.accountkey: is required",
+        ),
+        (
+            "azure: {accountname: a, container: c, credentials: {type: client_secret}}",
+            "client_secret takes clientid, tenantid and secret",
+        ),
+        (
+            "azure: {accountname: a, container: c, connectionstring: x}",
+            "storage.azure.connectionstring: refused",
+        ),
+    ] {
+        let text = refusal(&config(storage), &[]);
+        assert!(text.contains(expected), "{storage}\n{text}");
+    }
+    let without = config("s3: {bucket: b, region: r}").replace("metadata: {path: /m}\n", "");
+    let text = refusal(&without, &[]);
+    assert!(
+        text.contains("metadata.path: is required with an object store"),
+        "{text}"
+    );
+}
+
+#[test]
+fn credentials_are_taken_and_never_shown() {
+    let text =
+        config("gcs: {bucket: b, credentials: {type: service_account, private_key: hidden-key}}");
+    let found = loaded(&text, &[]);
+    let Driver::Gcs(gcs) = &found.config.storage.driver else {
+        panic!("it is GCS");
+    };
+    let expected = r#"{"private_key":"hidden-key","type":"service_account"}"#;
+    assert_eq!(gcs.credentials, GcsCredentials::Json(expected.to_owned()));
+    assert!(!format!("{:?}", found.config).contains("hidden-key"));
+
+    let text =
+        config("azure: {accountname: a, container: c, accountkey: hidden-key, retry_delay: 2s}");
+    let found = loaded(&text, &[]);
+    let Driver::Azure(azure) = &found.config.storage.driver else {
+        panic!("it is Azure");
+    };
+    assert_eq!(
+        azure.credentials,
+        AzureCredentials::SharedKey("hidden-key".to_owned())
+    );
+    assert_eq!(azure.service_url, "https://a.blob.core.windows.net");
+    assert_eq!((azure.leading_slash, azure.common.retries), (None, 5));
+    assert_eq!(azure.common.retry_pause, Duration::from_secs(2));
+    assert!(!format!("{:?}", found.config).contains("hidden-key"));
+
+    let found =
+        s3("region: r, accesskey: hidden-id, secretkey: hidden-key, sessiontoken: hidden-token");
+    assert!(!format!("{found:?}").contains("hidden"));
+}
