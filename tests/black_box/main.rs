@@ -20,6 +20,7 @@ mod import;
 mod integrity;
 mod lifecycle;
 mod management;
+mod object_stores;
 mod recovery;
 mod restart;
 mod storm;

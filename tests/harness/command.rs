@@ -27,13 +27,17 @@ pub fn find_program(name: &str) -> PathBuf {
     look_up(name).unwrap_or_else(|| panic!("{name} is not installed: run scripts/test-tools"))
 }
 
-fn look_up(name: &str) -> Option<PathBuf> {
-    let tools = std::env::var_os("HOLDFAST_TOOLS").map_or_else(
+/// Where `scripts/test-tools` installs what is in no package of the system.
+pub(crate) fn tools() -> PathBuf {
+    std::env::var_os("HOLDFAST_TOOLS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/tools"),
         PathBuf::from,
-    );
+    )
+}
+
+fn look_up(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::iter::once(tools.join("bin"))
+    std::iter::once(tools().join("bin"))
         .chain(std::env::split_paths(&path))
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(name))

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::port::free_port;
 use super::{PASSWORD, Registry, USER};
-use crate::{Certificates, Workbench, find_program};
+use crate::{Certificates, ObjectServer, Service, Workbench, find_program};
 
 /// Cheapest cost that bcrypt allows: the tests are not about guessing.
 const BCRYPT_COST: u32 = 4;
@@ -23,6 +24,10 @@ pub struct RegistryBuilder {
     sections: String,
     pub(super) environment: Vec<(String, String)>,
     pub(super) program: Option<PathBuf>,
+    store: Option<Arc<ObjectServer>>,
+    /// The driver's section, where it is not the store's own.
+    driver: Option<String>,
+    redirect: bool,
 }
 
 impl RegistryBuilder {
@@ -90,6 +95,31 @@ impl RegistryBuilder {
         self
     }
 
+    /// Keeps the content in this object store; clients are not sent there.
+    #[must_use]
+    pub fn store(mut self, store: &Arc<ObjectServer>) -> Self {
+        self.store = Some(Arc::clone(store));
+        self
+    }
+
+    /// Reaches the object store at another address.
+    ///
+    /// # Panics
+    /// Without an object store.
+    #[must_use]
+    pub fn store_at(mut self, address: &str) -> Self {
+        let store = self.store.as_ref().expect("there is a store");
+        self.driver = Some(store.section_at(address));
+        self
+    }
+
+    /// Sends clients to the object store for blobs.
+    #[must_use]
+    pub fn redirect(mut self) -> Self {
+        self.redirect = true;
+        self
+    }
+
     /// Starts the registry and waits until it answers.
     ///
     /// # Panics
@@ -104,8 +134,12 @@ impl RegistryBuilder {
     /// # Panics
     /// When it does not start.
     #[must_use]
-    pub fn start_on(self, prepare: impl FnOnce(&Path)) -> Registry {
+    pub fn start_on(mut self, prepare: impl FnOnce(&Path)) -> Registry {
         let home = Workbench::new();
+        let chosen = std::env::var("HOLDFAST_TEST_STORAGE").unwrap_or_default();
+        if self.store.is_none() && chosen == "s3" {
+            self.store = Some(Arc::new(ObjectServer::start(Service::Versity)));
+        }
         prepare(&home.path("data"));
         let certificates = self.tls.then(|| Certificates::generate(home.root()));
         let port = free_port();
@@ -113,7 +147,8 @@ impl RegistryBuilder {
             "config.yml",
             self.configuration(&home, certificates.as_ref(), port),
         );
-        Registry::launch(self, home, certificates, port, config)
+        let store = self.store.clone();
+        Registry::launch(self, home, certificates, port, config, store)
     }
 
     pub(super) fn address(&self, port: u16) -> SocketAddr {
@@ -132,10 +167,21 @@ impl RegistryBuilder {
         port: u16,
     ) -> String {
         let data = home.path("data");
+        let driver = match (&self.driver, &self.store) {
+            (Some(driver), _) => driver.clone(),
+            (None, Some(store)) => store.section(),
+            (None, None) => format!("filesystem: {{rootdirectory: {}}}", data.display()),
+        };
         let mut text = format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n",
-            data.display()
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  {driver}\n  delete:\n    enabled: true\n"
         );
+        if self.store.is_some() {
+            let _ = writeln!(text, "  redirect: {{disable: {}}}", !self.redirect);
+            if self.program.is_none() && !Registry::is_peer() {
+                let database = data.join("holdfast/metadata.db");
+                let _ = writeln!(text, "metadata: {{path: {}}}", database.display());
+            }
+        }
         text.push_str("http:\n  secret: the same for every start\n");
         let _ = if self.unix_socket {
             writeln!(

@@ -1,13 +1,14 @@
 //! The registry under test: a process with its own data, configuration file, port and log.
 //!
 //! `HOLDFAST_BIN` names the server's program; without it, it is the `holdfast` that cargo built beside the
-//! running test. `HOLDFAST_TEST_PEER=docker-registry` starts another registry in its place, to check the
+//! running test. `HOLDFAST_TEST_STORAGE=s3` keeps its content in an S3 server of its own. `HOLDFAST_TEST_PEER=docker-registry` starts another registry in its place, to check the
 //! tests themselves against it. Both are called as `<program> serve <config.yml>` with the same configuration.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 
-use crate::{Certificates, Command, Daemon, Workbench, find_program, http};
+use crate::{Certificates, Command, Daemon, ObjectServer, Workbench, find_program, http};
 pub use builder::RegistryBuilder;
 use process::Probe;
 
@@ -15,6 +16,8 @@ mod builder;
 mod inspect;
 mod port;
 mod process;
+
+pub(crate) use port::free_port;
 
 /// The user that a registry with accounts knows.
 pub const USER: &str = "alice";
@@ -33,6 +36,8 @@ pub struct Registry {
     port: u16,
     config: PathBuf,
     setup: RegistryBuilder,
+    /// Keeps the content, unless files do.
+    store: Option<Arc<ObjectServer>>,
 }
 
 impl Registry {
@@ -48,6 +53,7 @@ impl Registry {
         certificates: Option<Certificates>,
         port: u16,
         config: PathBuf,
+        store: Option<Arc<ObjectServer>>,
     ) -> Self {
         let daemon = process::launch(&config, &home, &setup);
         let mut registry = Self {
@@ -57,6 +63,7 @@ impl Registry {
             port,
             config,
             setup,
+            store,
         };
         registry.wait_until_ready();
         registry
@@ -150,6 +157,15 @@ impl Registry {
     #[must_use]
     pub fn log(&self) -> String {
         self.daemon.log()
+    }
+
+    /// The object store that keeps the content.
+    ///
+    /// # Panics
+    /// When files keep it.
+    #[must_use]
+    pub fn store(&self) -> &ObjectServer {
+        self.store.as_ref().expect("a registry on an object store")
     }
 
     /// The process id of the server.

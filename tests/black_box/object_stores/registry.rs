@@ -1,0 +1,199 @@
+//! A registry with its content in a bucket.
+
+use std::sync::Arc;
+
+use holdfast_tests::{Blob, Image, ObjectServer, Registry, Service, digest, http, random_bytes};
+
+const MIB: usize = 1024 * 1024;
+
+fn blob(seed: u64, length: usize) -> Blob {
+    Blob::new("application/octet-stream", random_bytes(seed, length))
+}
+
+/// Opens an upload; where its bytes go.
+fn begin(registry: &Registry) -> String {
+    let opened = registry
+        .http()
+        .post("/v2/cloud/app/blobs/uploads/")
+        .body("")
+        .send();
+    opened.expect(202).location().to_owned()
+}
+
+/// Paths of all objects below a directory of the bucket.
+fn objects(server: &ObjectServer, directory: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![server.files().join(directory)];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.expect("an entry of a directory").path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else {
+                let below = path.strip_prefix(server.files()).expect("it is below");
+                found.push(below.display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn clients_are_sent_to_the_bucket() {
+    for service in [Service::Versity, Service::Moto, Service::Azurite] {
+        let server = Arc::new(ObjectServer::start(service));
+        let registry = Registry::builder().store(&server).redirect().start();
+        let image = Image::new(900, &[70_000, 6 * MIB]);
+        registry.http().push_image("cloud/app", "v1", &image);
+        for layer in image.blobs() {
+            let path = format!("/v2/cloud/app/blobs/{}", layer.digest);
+            let head = registry.http().head(&path).send().expect(200);
+            let length = layer.bytes.len().to_string();
+            assert_eq!(head.header("Content-Length"), Some(length.as_str()));
+
+            let sent = registry.http().get(&path).send().expect(307);
+            assert_eq!(
+                sent.header("Docker-Content-Digest"),
+                Some(layer.digest.as_str())
+            );
+            let there = http::Client::tcp(&server.address());
+            let start = format!("http://{}", server.address());
+            let place = sent.location().strip_prefix(&start).expect("the server");
+            let got = there.get(place).send().expect(200);
+            assert!(got.body == layer.bytes, "{service:?}");
+            let part = there.get(place).header("Range", "bytes=5-9").send();
+            assert_eq!(part.expect(206).body, layer.bytes[5..10], "{service:?}");
+            // Whoever changes the URL gets nothing.
+            if service != Service::Moto {
+                let other = place.replace(".w", ".v").replace(".m", ".v");
+                assert_ne!(there.get(&other).send().status, 200, "{service:?}");
+            }
+        }
+        let manifest = registry.http().get("/v2/cloud/app/manifests/v1").send();
+        assert_eq!(manifest.expect(200).body, image.manifest.bytes);
+    }
+}
+
+#[test]
+fn blobs_come_through_the_registry_where_clients_cannot_go() {
+    let registry = Registry::builder()
+        .store(&Arc::new(ObjectServer::start(Service::Versity)))
+        .start();
+    let layer = blob(901, 7 * MIB);
+    registry.http().push_blob("cloud/app", &layer);
+    let path = format!("/v2/cloud/app/blobs/{}", layer.digest);
+    let got = registry.http().get(&path).send().expect(200);
+    assert!(got.body == layer.bytes);
+    let client = registry.http();
+    let ranged = client.get(&path).header("Range", "bytes=100-299").send();
+    assert_eq!(ranged.expect(206).body, layer.bytes[100..300]);
+    let several = client
+        .get(&path)
+        .header("Range", "bytes=0-9,6000000-6000009");
+    let several = several.send().expect(206);
+    for piece in [&layer.bytes[..10], &layer.bytes[6_000_000..6_000_010]] {
+        assert!(several.body.windows(10).any(|window| window == piece));
+    }
+}
+
+#[test]
+fn an_upload_goes_on_in_another_process() {
+    let server = Arc::new(ObjectServer::start(Service::Versity));
+    let mut registry = Registry::builder().store(&server).start();
+    let layer = blob(902, 19 * MIB + 5);
+    let session = begin(&registry);
+    let mut location = session;
+    let mut offset = 0;
+    for end in [1000, 8 * MIB] {
+        let sent = registry
+            .http()
+            .patch(&location)
+            .body(&layer.bytes[offset..end])
+            .send()
+            .expect(202);
+        location = sent.location().to_owned();
+        offset = end;
+        registry.kill();
+        registry.restart();
+    }
+    // Killed while parts are on their way, which no record will name.
+    let rest = &layer.bytes[offset..];
+    registry
+        .http()
+        .patch(&location)
+        .body(rest)
+        .send_part(7 * MIB);
+    registry.kill();
+    registry.restart();
+    let state = registry.http().get(&location).send().expect(204);
+    let range = format!("0-{}", offset - 1);
+    assert_eq!(state.header("Range"), Some(range.as_str()));
+    let sent = registry
+        .http()
+        .patch(&location)
+        .body(rest)
+        .send()
+        .expect(202);
+    let separator = if sent.location().contains('?') {
+        '&'
+    } else {
+        '?'
+    };
+    let finish = format!("{}{separator}digest={}", sent.location(), layer.digest);
+    registry.http().put(&finish).body("").send().expect(201);
+
+    let path = format!("/v2/cloud/app/blobs/{}", layer.digest);
+    let got = registry.http().get(&path).send().expect(200);
+    assert!(got.body == layer.bytes);
+    let left = objects(&server, "holdfast/blobs");
+    assert_eq!(left.len(), 1, "nothing but the blob: {left:?}");
+}
+
+#[test]
+fn a_cancelled_upload_leaves_nothing() {
+    let server = Arc::new(ObjectServer::start(Service::Versity));
+    let registry = Registry::builder().store(&server).start();
+    for length in [0, 1000, 12 * MIB] {
+        let session = begin(&registry);
+        let bytes = random_bytes(903, length);
+        let sent = registry.http().patch(&session).body(bytes).send();
+        let location = sent.expect(202).location().to_owned();
+        registry.http().delete(&location).send().expect(204);
+        registry.http().get(&location).send().expect(404);
+    }
+    let wrong = digest(b"something else");
+    for length in [1000, 12 * MIB] {
+        let bytes = random_bytes(904, length);
+        let session = begin(&registry);
+        let separator = if session.contains('?') { '&' } else { '?' };
+        let finish = format!("{}{separator}digest={wrong}", session);
+        registry.http().put(&finish).body(bytes).send().expect(400);
+    }
+    assert_eq!(objects(&server, "holdfast/blobs"), Vec::<String>::new());
+}
+
+#[test]
+fn one_database_belongs_to_one_process() {
+    let registry = Registry::builder()
+        .store(&Arc::new(ObjectServer::start(Service::Versity)))
+        .start();
+    let second = Registry::command()
+        .arg("serve")
+        .arg(registry.config_file())
+        .refused();
+    second.mentions("the metadata database is in use by another process");
+}
+
+#[test]
+fn deleted_content_leaves_the_bucket() {
+    let server = Arc::new(ObjectServer::start(Service::Versity));
+    let registry = Registry::builder().store(&server).start();
+    let image = Image::new(905, &[70_000, 6 * MIB]);
+    registry.http().push_image("cloud/app", "v1", &image);
+    assert_eq!(objects(&server, "holdfast/blobs").len(), 3);
+    let path = format!("/v2/cloud/app/manifests/{}", image.manifest.digest);
+    registry.http().delete(&path).send().expect(202);
+    registry.manage(&["gc", "run", "--grace", "0s"]).run();
+    assert_eq!(objects(&server, "holdfast/blobs"), Vec::<String>::new());
+}
