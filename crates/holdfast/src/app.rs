@@ -17,6 +17,7 @@ use crate::config::{self, Auth, Config, Driver};
 use crate::error_chain::{attempt, chain};
 use crate::health::Health;
 use crate::http::api;
+use crate::middleware::Redirects;
 use crate::operations::{Operations, Rules, remove_old_views};
 use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
@@ -145,7 +146,13 @@ impl App {
             note_pulls: !config.gc.keep_pulled_within.is_zero(),
             scratch: scratch.clone(),
         };
-        let operations = Operations::new(metadata, store, rules);
+        // CloudFront stands before a bucket and knows its keys, not ours.
+        let root = match &config.storage.driver {
+            Driver::S3(s3) => s3.common.root_directory.as_str(),
+            Driver::Filesystem { .. } | Driver::InMemory | Driver::Gcs(_) | Driver::Azure(_) => "",
+        };
+        let redirects = Redirects::open(&config.middleware.storage, root)?;
+        let operations = Operations::new(metadata, store, rules).sending(redirects);
         operations
             .recover_read_only()
             .await

@@ -19,6 +19,7 @@ mod jobs;
 mod limits;
 mod log;
 mod metrics;
+mod middleware;
 mod operations;
 mod outbound;
 mod ownership;

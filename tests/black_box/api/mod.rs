@@ -14,6 +14,7 @@ mod manifest_push;
 mod manifest_references;
 mod manifests;
 mod metrics;
+mod middleware;
 mod modes;
 mod mounts;
 mod names;

@@ -68,6 +68,41 @@ pub(super) fn move_aliases(root: &mut Node, warnings: &mut Vec<Warning>) {
     }
 }
 
+/// Middleware of storage, which examples on the web put under `middleware.registry`.
+const STORAGE_MIDDLEWARE: [&str; 3] = ["cloudfront", "redirect", "rewrite"];
+
+/// Moves middleware of storage to its place.
+pub(super) fn move_storage_middleware(root: &mut Node, warnings: &mut Vec<Warning>) {
+    let Value::Map(top) = &mut root.value else {
+        return;
+    };
+    let middleware = top.get_mut("middleware").map(|node| &mut node.value);
+    let Some(Value::Map(middleware)) = middleware else {
+        return;
+    };
+    let registry = middleware.get_mut("registry").map(|node| &mut node.value);
+    let Some(Value::List(entries)) = registry else {
+        return;
+    };
+    let misplaced = |entry: &Node| {
+        let name = entry.as_map().and_then(|map| map.get("name"));
+        name.and_then(Node::as_scalar)
+            .is_some_and(|name| STORAGE_MIDDLEWARE.contains(&name.text.as_str()))
+    };
+    let (moved, kept): (Vec<Node>, Vec<Node>) =
+        std::mem::take(entries).into_iter().partition(misplaced);
+    *entries = kept;
+    let Some(at) = moved.first().map(|entry| entry.at.clone()) else {
+        return;
+    };
+    if let Some(entries) = middleware.entry("storage", &at).list_mut() {
+        entries.extend(moved);
+    }
+    let text = "middleware.registry: cloudfront, redirect and rewrite are middleware of storage; write them under \
+                middleware.storage";
+    warnings.push(Warning::new(&at, text));
+}
+
 fn take(root: &mut Node, path: &str) -> Option<Pair> {
     let (parents, key) = split(path);
     let mut node = root;

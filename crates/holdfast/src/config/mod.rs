@@ -50,7 +50,9 @@ pub use keys::{Entry, Kind, Status, entries};
 pub use limits::{Catalog, Limits, Tags};
 pub use listen::{Address, Listen};
 pub use log::{Formatter, Log, LogLevel};
-pub use middleware::{Middleware, RepositoryNames};
+pub use middleware::{
+    AmazonAddresses, CloudFront, Middleware, RepositoryNames, Rewrite, StorageMiddleware,
+};
 pub use problem::{Error, Level, Problem, Warning};
 pub use reference::reference_markdown;
 pub use schema::json_schema;
@@ -183,7 +185,11 @@ impl Config {
             limits: Limits::read(&top.section("limits")),
             gc: Gc::read(&top.section("gc")),
             scrub: Scrub::read(&top.section("scrub")),
-            middleware: Middleware::read(&top.section("middleware")),
+            middleware: Middleware::read(
+                &top.section("middleware"),
+                &storage.driver,
+                !top.section("storage").section("redirect").flag("disable"),
+            ),
             storage,
             auth,
             http,
@@ -208,6 +214,7 @@ fn load_noting(
     aliases::unfold_words(&mut root);
     environment::overlay(&mut root, environment, &mut problems, &mut warnings);
     aliases::move_aliases(&mut root, &mut warnings);
+    aliases::move_storage_middleware(&mut root, &mut warnings);
 
     let mut findings = check::check(&root);
     problems.append(&mut findings.problems);

@@ -90,6 +90,11 @@ fn delete_enabled(delete: &Section<'_>) -> bool {
 }
 
 impl Driver {
+    /// Whether content is in a bucket of S3.
+    pub fn is_s3(&self) -> bool {
+        matches!(self, Self::S3(_))
+    }
+
     fn read(storage: &Section<'_>) -> Self {
         // Read whichever driver is chosen, so that a wrong value is found either way.
         let filesystem = storage.section("filesystem");

@@ -109,6 +109,15 @@ pub(super) fn client(peer: Peer, headers: &HeaderMap) -> Client {
 }
 
 impl Client {
+    /// The address as a number, if there is one.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Client::Forwarded(address) => Some(*address),
+            Client::Peer(address) => Some(address.ip()),
+            Client::Local => None,
+        }
+    }
+
     /// The address without a port.
     pub(super) fn host(&self) -> String {
         match self {

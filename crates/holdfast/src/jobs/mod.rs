@@ -22,6 +22,7 @@ pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
             stop.clone(),
         ));
     }
+    operations.redirects().start(stop);
     tokio::spawn(adoption::run(operations.clone(), stop.clone()));
     if purging.enabled {
         tokio::spawn(upload_purging::run(

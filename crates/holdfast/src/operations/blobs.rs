@@ -1,5 +1,7 @@
 //! Pull, mount and delete of blobs.
 
+use std::net::IpAddr;
+
 use holdfast_metadata::{Blob, Unlinked};
 use holdfast_model::{Digest, RepositoryName};
 use holdfast_storage::{BlobReader, Error as StorageError, StorageKey};
@@ -64,10 +66,17 @@ impl Operations {
         Err(Error::BlobDamaged(*digest))
     }
 
-    /// Where a client may fetch the blob by itself, if the store has such places.
-    pub(crate) async fn blob_url(&self, blob: &Blob) -> Result<Option<String>> {
+    /// Where a client at this address may fetch the blob by itself, if there are such places.
+    pub(crate) async fn blob_url(
+        &self,
+        blob: &Blob,
+        client: Option<IpAddr>,
+    ) -> Result<Option<String>> {
         match blob.storage_key.parse::<StorageKey>() {
-            Ok(key) => Ok(self.store.signed_url(&key).await?),
+            Ok(key) => {
+                let storage = async || Ok(self.store.signed_url(&key).await?);
+                self.redirects.url(&key, client, storage).await
+            }
             // Whoever opens it finds out what is wrong.
             Err(_no_place) => Ok(None),
         }

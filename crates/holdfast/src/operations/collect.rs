@@ -231,7 +231,7 @@ impl Operations {
     async fn delete_objects(&self, reclaimed: &mut Reclaimed) -> Result<usize> {
         let _alone = self.collector.deleting.lock().await;
         // Whoever was sent to the store for an object may still ask for it there.
-        let life = self.store.signed_url_life();
+        let life = self.store.signed_url_life().max(self.redirects.life());
         let margin = if life.is_zero() {
             life
         } else {

@@ -33,6 +33,7 @@ use holdfast_storage::BlobStore;
 
 use crate::config::Validation;
 use crate::held::Held;
+use crate::middleware::Redirects;
 use pulls::Pulls;
 use read_only::ReadOnly;
 
@@ -91,6 +92,7 @@ pub(crate) struct Operations {
     checking: Arc<tokio::sync::Mutex<()>>,
     collector: Arc<collect::Collector>,
     pulls: Arc<Pulls>,
+    redirects: Arc<Redirects>,
     read_only: ReadOnly,
     /// What was found of stored bytes since the start.
     found: Arc<integrity::Found>,
@@ -111,9 +113,21 @@ impl Operations {
             checking: Arc::default(),
             collector: Arc::default(),
             pulls: Arc::new(Pulls::new(note_pulls)),
+            redirects: Arc::default(),
             found: Arc::default(),
             adoption: Adoption::default(),
         }
+    }
+
+    /// The same, sending clients where the middleware of storage says.
+    pub(crate) fn sending(mut self, redirects: Redirects) -> Operations {
+        self.redirects = Arc::new(redirects);
+        self
+    }
+
+    /// Where clients are sent for bytes.
+    pub(crate) fn redirects(&self) -> &Redirects {
+        &self.redirects
     }
 
     /// The rules in force.

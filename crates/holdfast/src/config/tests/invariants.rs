@@ -73,11 +73,14 @@ gc: {enabled: false, grace: 1h, interval: 1m, rate: 5, window: '22:00-06:00', de
 scrub: {enabled: false, interval: 240h, rate: 1000000}
 middleware:
   registry: [{name: repository, options: {allow: ['^approved/'], deny: [secret]}}]
+  storage:
+    - {name: redirect, options: {baseurl: 'https://cdn.example.com/base'}}
+    - {name: rewrite, options: {scheme: https, host: front.example.com, trimpathprefix: /base}}
 limits: {manifestbytes: 65536, tagspermanifestpush: 7, uploadsessions: 8}
 ";
 
 /// The alternatives that cannot stand in the same file.
-const ALTERNATIVES: [&str; 7] = [
+const ALTERNATIVES: [&str; 8] = [
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {s3: {bucket: b, region: r, regionendpoint: 'https://h', accesskey: a, secretkey: s, sessiontoken: t, forcepathstyle: false, encrypt: true, keyid: k, secure: false, skipverify: true, v4auth: true, chunksize: 5242880, rootdirectory: /a, storageclass: standard_ia, objectacl: public-read, useragent: u, usedualstack: true, usefipsendpoint: true, accelerate: false, redirectendpoint: 'https://p'}, redirect: {disable: true}}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {gcs: {bucket: b, keyfile: /k}}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {azure: {accountname: a, container: c, accountkey: k, trimlegacyrootprefix: true}}\n",
@@ -85,6 +88,7 @@ const ALTERNATIVES: [&str; 7] = [
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {azure: {accountname: a, container: c, realm: r, rootdirectory: a, credentials: {type: client_secret, clientid: i, tenantid: t, secret: s}, serviceurl: 'http://h/a', max_retries: 2, retry_delay: 1s, skipverify: true, legacyrootprefix: true}}\n",
     "version: 0.1\nstorage: {inmemory: {}}\nhttp: {addr: 'localhost:1'}\nauth: {silly: {realm: r, service: s}}\n",
     "version: 0.1\nstorage: {inmemory: {}}\nhttp: {addr: 'localhost:1'}\nauth: {none: {}}\n",
+    "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {s3: {bucket: b, region: r}}\nmiddleware: {storage: [{name: cloudfront, options: {baseurl: d.example.com, privatekey: /k, keypairid: K, duration: 1h, ipfilteredby: awsregion, awsregion: 'us-east-1, us-west-2', updatefrequency: 6h, updatefrenquency: 6h, iprangesurl: 'https://ranges.example.com'}}]}\n",
 ];
 
 /// The paths of a document with list indexes and free keys in the notation of the table.

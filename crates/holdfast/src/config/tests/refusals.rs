@@ -110,6 +110,22 @@ fn what_would_be_missed_dangerously_is_refused() {
             "config.yml:4:62: middleware.registry[0].options.allow: is not a pattern",
         ),
         (
+            "middleware: {storage: [{name: guard}]}",
+            "config.yml:4:31: middleware.storage[0].name: there is no storage middleware \"guard\", and",
+        ),
+        (
+            "middleware: {storage: [{name: redirect, options: {baseurl: cdn.example.com}}]}",
+            "config.yml:4:60: middleware.storage[0].options.baseurl: must be a URL with a scheme and a host",
+        ),
+        (
+            "middleware: {storage: [{name: cloudfront, options: {baseurl: d.example.com, keypairid: K}}]}",
+            "config.yml:4:43: middleware.storage[0].options.privatekey: is required",
+        ),
+        (
+            "middleware: {storage: [{name: cloudfront, options: {baseurl: d.example.com, privatekey: /k, keypairid: K, ipfilteredby: awsregion}}]}",
+            "config.yml:4:43: middleware.storage[0].options.awsregion: is required with ipfilteredby: awsregion",
+        ),
+        (
             "middleware: {repository: [{name: guard}]}",
             "config.yml:4:14: middleware.repository: refused: there is none, and",
         ),

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use super::{Exchange, about, empty, set};
 use crate::http::body::{Body, Segment};
 use crate::http::error::{self, Error};
-use crate::http::{conditions, text};
+use crate::http::{conditions, origin, text};
 use crate::operations::Operations;
 use crate::random;
 
@@ -57,7 +57,9 @@ pub(super) async fn pull(
     // From metadata alone, like the answer to a HEAD. What the client asks for beside the blob, a range say, it asks
     // for there.
     if exchange.parts.method != Method::HEAD
-        && let Some(url) = operations.blob_url(&blob).await?
+        && let Some(url) = operations
+            .blob_url(&blob, origin::client(exchange.peer, headers).ip())
+            .await?
     {
         *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
         // The URL is good for a while only.
