@@ -11,6 +11,10 @@
 //! after C had committed, hence saw C. Any other entry is not used. Between commit and acknowledgement
 //! either answer may be given, as for any two things that happen at once.
 //!
+//! That holds while one process makes all changes. Where nodes share a database, entries prove nothing: there
+//! [`Cache::last`] only saves sending a payload again that the database says is still the one (`manifests`), and
+//! nothing else is kept.
+//!
 //! Two names on one stripe cost each other a few extra look-ups, nothing else. Absence is never cached,
 //! so whatever only adds need not raise a counter.
 
@@ -207,6 +211,19 @@ impl Cache {
             .filter(|entry| entry.version == current)
             .map(|entry| entry.answer);
         (current, answer)
+    }
+
+    /// The answer of the last time, current or not, and the version to store a fresh one with. For a database that
+    /// others change as well: what is kept then is only what need not be sent again.
+    pub(crate) fn last(
+        &self,
+        repository: &RepositoryName,
+        question: Question<'_>,
+    ) -> (Version, Option<Answer>) {
+        let current = self.versions.now(Versions::stripe(repository));
+        let entries = self.entries.as_ref();
+        let answer = entries.and_then(|entries| entries.get(&KeyRef(repository, question)));
+        (current, answer.map(|entry| entry.answer))
     }
 
     /// Keeps an answer read from the database after `version` was noted.

@@ -2,9 +2,10 @@
 //! referrers, upload sessions, and what garbage collection still has to look at.
 //!
 //! [`Metadata`] is the handle. Each change is one transaction, written once as an
-//! `Operation` over a small `Transaction` trait, so that a second engine runs the same SQL and
-//! the same logic. Today's engine is SQLite (the `sqlite` module): one writer thread with group
+//! `Operation` over a small `Transaction` trait, so that both engines run the same SQL and
+//! the same logic. SQLite (the `sqlite` module) is for one node: one writer thread with group
 //! commit, reads inline on the calling thread, and a cache of hot answers in front (the `cache` module).
+//! PostgreSQL (the `postgres` module) is for any number of equal nodes.
 //!
 //! Invariants, on which every pull rests (the schema enforces the first by foreign keys):
 //!
@@ -20,6 +21,7 @@ mod adoption;
 mod blobs;
 mod cache;
 mod contents;
+mod engine;
 mod error;
 mod gc;
 mod ids;
@@ -30,12 +32,15 @@ mod metadata;
 mod migrations;
 mod operation;
 mod options;
+mod postgres;
 mod pulls;
 pub mod recovery;
 mod referrers;
 mod repositories;
 mod settings;
 mod sqlite;
+#[cfg(test)]
+mod statements;
 mod tag_history;
 mod tags;
 mod uploads;
@@ -61,7 +66,11 @@ pub use manifests::{
 };
 pub use metadata::{Counters, EngineFault, Metadata, RedoState};
 pub use migrations::SCHEMA_VERSION;
-pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_GRACE, DEFAULT_QUEUE_LENGTH, Location, Options};
+pub use options::{
+    DEFAULT_CACHE_BYTES, DEFAULT_CONNECT_TIMEOUT, DEFAULT_GRACE, DEFAULT_LOCK_TIMEOUT,
+    DEFAULT_POSTGRES_CONNECTIONS, DEFAULT_QUEUE_LENGTH, DEFAULT_STATEMENT_TIMEOUT, Location,
+    Options, PostgresOptions, PostgresTls,
+};
 pub use pulls::Pull;
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;

@@ -10,8 +10,8 @@ use holdfast_model::Timestamp;
 use tokio::sync::watch;
 
 use crate::cache::{Cache, Versions};
+use crate::engine::Engine;
 use crate::operation::{Operation, Write};
-use crate::sqlite::Sqlite;
 use crate::{Error, Location, Options, Pinned, Result, recovery};
 
 /// Every fact about the stored bytes. Clones share one database.
@@ -23,7 +23,7 @@ pub struct Metadata(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    engine: Sqlite,
+    engine: Engine,
     cache: Cache,
     grace: Duration,
     untagged_after: Option<Duration>,
@@ -82,11 +82,11 @@ impl Metadata {
     /// An embedded database is opened on the calling thread: call this before there is traffic.
     pub async fn open(options: Options, now: Timestamp) -> Result<Metadata> {
         let versions = Arc::new(Versions::new());
-        let engine = Sqlite::open(&options, versions.clone(), now)?;
+        let engine = Engine::open(&options, versions.clone(), now).await?;
         let cache = Cache::new(options.cache_bytes, versions);
         let file = match options.location {
             Location::File(path) => Some(path),
-            Location::Memory => None,
+            Location::Memory | Location::Postgres(_) => None,
         };
         let known_damage = file
             .as_deref()
@@ -118,20 +118,29 @@ impl Metadata {
         }
     }
 
-    /// A view of the database as it is now, every change that was answered in it. `None` of one in memory.
+    /// Whether other nodes may use the same database.
+    pub fn is_shared(&self) -> bool {
+        self.0.engine.sqlite().is_none()
+    }
+
+    /// A view of the database as it is now, every change that was answered in it. `None` of one in memory or in
+    /// PostgreSQL, whose own tools copy it.
     pub fn pin(&self) -> Result<Option<Pinned>> {
         self.0.engine.pin()
     }
 
     /// A view of the database for snapshot `number`, at the moment where redo log `number` begins. Numbers rise
-    /// by one.
+    /// by one. Of a file only.
     pub async fn begin_snapshot(&self, number: u64) -> Result<Pinned> {
         self.0.engine.snapshot(number).await
     }
 
     /// Notes that snapshot `number`, which [`begin_snapshot`](Self::begin_snapshot) began, is stored as a whole.
     pub fn end_snapshot(&self, number: u64) {
-        let totals = self.0.engine.redo();
+        let Some(sqlite) = self.0.engine.sqlite() else {
+            return;
+        };
+        let totals = sqlite.redo();
         // A log that was given up meanwhile needs another.
         if totals.number.load(Ordering::Relaxed) == number {
             totals.incomplete.store(false, Ordering::Relaxed);
@@ -139,9 +148,12 @@ impl Metadata {
         }
     }
 
-    /// The redo log.
+    /// The redo log; none of a database in PostgreSQL.
     pub fn redo(&self) -> RedoState {
-        let totals = self.0.engine.redo();
+        let Some(sqlite) = self.0.engine.sqlite() else {
+            return RedoState::default();
+        };
+        let totals = sqlite.redo();
         RedoState {
             number: totals.number.load(Ordering::Relaxed),
             bytes: totals.bytes.load(Ordering::Relaxed),
@@ -151,7 +163,7 @@ impl Metadata {
     }
 
     /// What the engine finds wrong with its own file and with references between rows: tens of seconds for
-    /// a large database, on the calling thread.
+    /// a large database, on the calling thread. Nothing with PostgreSQL, which has tools of its own for that.
     pub fn examine_engine(&self) -> Result<Vec<EngineFault>> {
         let faults = match self.0.engine.examine() {
             Err(error) if error.is_file_damage() => {
@@ -203,6 +215,15 @@ impl Metadata {
 
     pub(crate) async fn read<O: Operation>(&self, question: O) -> Result<O::Output> {
         let answer = self.0.engine.read(question).await;
+        self.watched(answer)
+    }
+
+    /// Asks whichever server knows. What is there stays as it is, and what is not is asked for where changes are made.
+    pub(crate) async fn read_unchanging<O, T>(&self, question: O) -> Result<Option<T>>
+    where
+        O: Operation<Output = Option<T>>,
+    {
+        let answer = self.0.engine.read_unchanging(question).await;
         self.watched(answer)
     }
 

@@ -1,12 +1,21 @@
 //! The schema's history and how a database is brought up to date.
 //!
 //! Each file of `schema/` is one step, applied in order, in one transaction, and noted in
-//! `schema_versions` with its SHA-256. A database made by a newer release is refused, and so is one
-//! whose past steps are not the ones compiled in here: a released file is never edited again.
+//! `schema_versions` with its SHA-256. A database whose past steps are not the ones compiled in here is refused: a
+//! released file is never edited again. So is one made by a newer release, with one exception.
+//!
+//! Several nodes may share a PostgreSQL database, and are upgraded one after the other. So each step says which
+//! older schema's releases go on working after it ([`Migration::compatible_with`]), and PostgreSQL's
+//! `schema_versions` remembers that. The rule for who writes a step: what it adds (tables, indexes, columns with a
+//! default) is new to the releases before and in nobody's way; what it takes away or renames was used last by the
+//! release before the one before. Then a step is compatible with the schema before its own, and a rolling upgrade by
+//! one release at a time needs no pause. A step that cannot keep to it is compatible with itself alone: older nodes
+//! must be stopped first, and do not start afterwards.
 //!
 //! The files use PostgreSQL's types. [`sqlite_ddl`] turns them into SQLite's: `BIGINT`, `SMALLINT` and
 //! `BYTEA` get the names strict tables know, `{TABLE}` becomes `STRICT`, `{CLUSTERED}` becomes `STRICT,
-//! WITHOUT ROWID`, and `{BYTE ORDER}` (PostgreSQL: `COLLATE "C"`) is SQLite's own order.
+//! WITHOUT ROWID`, and `{BYTE ORDER}` (PostgreSQL: `COLLATE "C"`) is SQLite's own order. `postgres/migrate.rs`
+//! does the same in PostgreSQL.
 
 use holdfast_model::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -16,48 +25,57 @@ use crate::sqlite::failure;
 use crate::{Error, Result};
 
 /// One step of the schema.
-struct Migration {
-    version: i64,
-    name: &'static str,
-    sql: &'static str,
+pub(crate) struct Migration {
+    pub(crate) version: i64,
+    pub(crate) name: &'static str,
+    pub(crate) sql: &'static str,
+    /// The oldest schema whose releases work with a database after this step.
+    pub(crate) compatible_with: i64,
 }
 
-/// All steps, oldest first, numbered from 1 without gaps.
-const MIGRATIONS: &[Migration] = &[
+/// All steps, oldest first, numbered from 1 without gaps. PostgreSQL came with the seventh.
+pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
         name: "initial",
         sql: include_str!("../schema/0001_initial.sql"),
+        compatible_with: 7,
     },
     Migration {
         version: 2,
         name: "damage",
         sql: include_str!("../schema/0002_damage.sql"),
+        compatible_with: 7,
     },
     Migration {
         version: 3,
         name: "adoption",
         sql: include_str!("../schema/0003_adoption.sql"),
+        compatible_with: 7,
     },
     Migration {
         version: 4,
         name: "trash_missing",
         sql: include_str!("../schema/0004_trash_missing.sql"),
+        compatible_with: 7,
     },
     Migration {
         version: 5,
         name: "repairs",
         sql: include_str!("../schema/0005_repairs.sql"),
+        compatible_with: 7,
     },
     Migration {
         version: 6,
         name: "garbage collection",
         sql: include_str!("../schema/0006_garbage_collection.sql"),
+        compatible_with: 7,
     },
     Migration {
         version: 7,
         name: "upload state",
         sql: include_str!("../schema/0007_upload_state.sql"),
+        compatible_with: 7,
     },
 ];
 
@@ -116,22 +134,53 @@ fn verify(tx: &Transaction<'_>, migrations: &[Migration]) -> Result<usize> {
         })
         .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
         .map_err(failure)?;
-    let known = migrations.len() as i64;
-    if let Some((found, _)) = rows.last().filter(|(version, _)| *version > known) {
-        return Err(Error::NewerSchema {
-            found: *found,
-            known,
-        });
-    }
-    for (migration, (version, found)) in migrations.iter().zip(&rows) {
-        if migration.version != *version || *found != checksum(migration) {
-            return Err(Error::ChangedSchema { version: *version });
-        }
-    }
-    Ok(rows.len())
+    let rows: Vec<Applied> = rows
+        .into_iter()
+        .map(|(version, checksum)| Applied {
+            version,
+            checksum,
+            // The file is this process's alone.
+            compatible_with: version,
+        })
+        .collect();
+    count_applied(migrations, &rows)
 }
 
-fn checksum(migration: &Migration) -> Vec<u8> {
+/// A step that a database has.
+pub(crate) struct Applied {
+    pub(crate) version: i64,
+    pub(crate) checksum: Vec<u8>,
+    pub(crate) compatible_with: i64,
+}
+
+/// How many of the migrations are among those of a database, provided that they are ours and that this release
+/// works with the others.
+pub(crate) fn count_applied(migrations: &[Migration], applied: &[Applied]) -> Result<usize> {
+    let known = migrations.len() as i64;
+    for (index, step) in (1..).zip(applied) {
+        match usize::try_from(index - 1)
+            .ok()
+            .and_then(|at| migrations.get(at))
+        {
+            Some(ours) if ours.version == step.version && checksum(ours) == step.checksum => {}
+            Some(_) => {
+                return Err(Error::ChangedSchema {
+                    version: step.version,
+                });
+            }
+            None if step.compatible_with <= known => {}
+            None => {
+                return Err(Error::NewerSchema {
+                    found: step.version,
+                    known,
+                });
+            }
+        }
+    }
+    Ok(applied.len().min(migrations.len()))
+}
+
+pub(crate) fn checksum(migration: &Migration) -> Vec<u8> {
     Sha256::digest(migration.sql).to_vec()
 }
 
@@ -215,6 +264,7 @@ mod tests {
             version,
             name: "test",
             sql,
+            compatible_with: version,
         };
         let first = "CREATE TABLE a (x BIGINT) {TABLE};";
         let mut connection = Connection::open_in_memory().unwrap();

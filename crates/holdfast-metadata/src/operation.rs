@@ -3,7 +3,14 @@
 //! An [`Operation`] is a value with the parameters and a `run` over a [`Transaction`]. The SQL is
 //! written once: placeholders are `?1`, `?2`, … (`$1`, `$2`, … after one replacement, since `?` occurs
 //! nowhere else), and row locks stand in comments, `/*FOR UPDATE*/` and `/*FOR SHARE*/`, which SQLite
-//! skips, its transactions being serial anyway, and an engine with row locks uncomments.
+//! skips, its transactions being serial anyway, and an engine with row locks uncomments. In a change it
+//! uncomments all of them, in a question only those that end in `SKIP LOCKED`: what another node is at is not due.
+//! What no row stands for yet is locked by its name, [`Transaction::lock`].
+//!
+//! Side by side, transactions read what is committed when each *statement* begins. So whatever is decided by what
+//! was read is read under a lock, in a statement of its own after the lock. An operation that meets a unique or
+//! foreign key that it took for kept, or that finds a row changed under it ([`changed_meanwhile`]), is undone as a
+//! whole and run anew; locks go with it, so none is ever upgraded.
 //! Futures let an engine behind a socket wait; on SQLite they are ready at once.
 
 use std::future::Future;
@@ -76,6 +83,17 @@ pub(crate) trait Transaction: Send {
     /// Makes a row id.
     fn new_id(&mut self, now: Timestamp) -> i64;
 
+    /// Keeps other changes that lock the same from going on until this one is over. An engine that makes one
+    /// change after the other has nothing to do.
+    fn lock(&mut self, what: Lock<'_>) {
+        let _ = what;
+    }
+
+    /// Bytes as this engine's SQL writes them.
+    fn bytes_literal(&self, bytes: &[u8]) -> String {
+        format!("x'{}'", holdfast_model::digest::hex(bytes))
+    }
+
     /// Runs a statement and returns its first row.
     fn first(
         &mut self,
@@ -84,6 +102,26 @@ pub(crate) trait Transaction: Send {
     ) -> impl Future<Output = Result<Option<Row>>> + Send {
         async move { Ok(self.query(sql, params).await?.into_iter().next()) }
     }
+}
+
+/// Something that is locked by its name, there being no row for it, or none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock<'a> {
+    /// A storage key: whether it goes live or into the outbox (I3).
+    StorageKey(&'a str),
+    /// A repository's link to a blob, where it is missing: whether it comes, or a manifest is stored without it.
+    MissingLink(i64, Digest),
+    /// A tag: what it points at, and the newest line of its history.
+    Tag(i64, &'a str),
+    /// Whether a repository still has a manifest, for those who delete some.
+    Population(i64),
+}
+
+/// Where transactions run side by side, this one starts over.
+pub(crate) fn changed_meanwhile() -> Error {
+    Error::Busy(std::sync::Arc::new(crate::error::Unexpected(
+        "what was to be changed was changed meanwhile".to_owned(),
+    )))
 }
 
 /// A value on its way into a statement.

@@ -18,7 +18,9 @@ pub struct Pull {
 
 impl Metadata {
     /// Notes pulls. Of manifests that are gone nothing is noted.
-    pub async fn record_pulls(&self, pulls: Vec<Pull>) -> Result<()> {
+    pub async fn record_pulls(&self, mut pulls: Vec<Pull>) -> Result<()> {
+        // Two nodes that note the same wait for each other in one direction only.
+        pulls.sort_by(|a, b| (&a.repository, a.digest).cmp(&(&b.repository, b.digest)));
         self.write(Record { pulls }).await
     }
 }

@@ -3,7 +3,7 @@
 use holdfast_model::{RepositoryName, Timestamp};
 
 use crate::adoption::WAITING_CATALOG_PAGE;
-use crate::operation::{Operation, Transaction, params};
+use crate::operation::{Lock, Operation, Transaction, params};
 use crate::{Error, Metadata, Result};
 
 pub(crate) const FIND_REPOSITORY: &str =
@@ -121,6 +121,8 @@ pub(crate) async fn mark_populated<T: Transaction>(tx: &mut T, repo_id: i64) -> 
 /// To be called after a manifest was deleted.
 pub(crate) async fn mark_if_empty<T: Transaction>(tx: &mut T, repo_id: i64) -> Result<()> {
     const ANY_MANIFEST: &str = "SELECT id FROM manifests WHERE repo_id = ?1 LIMIT 1";
+    // Of two who delete the last two, the second to come here is the one that finds none.
+    tx.lock(Lock::Population(repo_id));
     if tx.first(ANY_MANIFEST, params![repo_id]).await?.is_some() {
         return Ok(());
     }

@@ -132,7 +132,8 @@ impl Change {
     }
 }
 
-/// Writes a line.
+/// Writes a line, after all lines of the tag so far: the clocks of two nodes may differ. The caller has the tag
+/// locked.
 pub(crate) async fn record<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
@@ -141,10 +142,12 @@ pub(crate) async fn record<T: Transaction>(
     actor: Option<i64>,
     now: Timestamp,
 ) -> Result<()> {
+    // Behind a line of the tag from a clock that is ahead, an id that hardly anybody else has, and another each time.
     let id = tx.new_id(now);
     tx.execute(
         "INSERT INTO tag_history (id, repo_id, name, old_digest, new_digest, actor_id, reason, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         VALUES (COALESCE((SELECT MAX(h.id) + 1 + CAST(?1 AS BIGINT) % 1048576 FROM tag_history h
+                           WHERE h.repo_id = ?2 AND h.name = ?3 AND h.id >= ?1), ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             id,
             repo_id,

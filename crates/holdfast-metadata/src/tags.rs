@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use crate::gc::{Reason, queue_manifest};
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::operation::{Durability, Lock, Operation, Outdated, Transaction, Write, params};
 use crate::repositories::{self, Population};
 use crate::tag_history::{Change, TagReason, record};
 use crate::{Metadata, Result};
@@ -173,8 +173,9 @@ async fn queue_untagged<T: Transaction>(
     }
 }
 
-/// The digest a tag points at; the tag stays locked.
+/// The digest a tag points at; the tag stays locked, also one that is not there.
 async fn target<T: Transaction>(tx: &mut T, repo_id: i64, tag: &Tag) -> Result<Option<Digest>> {
+    tx.lock(Lock::Tag(repo_id, tag.as_str()));
     let sql = "SELECT m.digest FROM tags t JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
                WHERE t.repo_id = ?1 AND t.name = ?2 /*FOR UPDATE OF t*/";
     match tx.first(sql, params![repo_id, tag.as_str()]).await? {

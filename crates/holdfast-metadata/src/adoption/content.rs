@@ -138,7 +138,7 @@ impl Operation for AdoptBlobs {
         let (mut blobs, mut bytes) = (0_u64, 0_u64);
         for found in &self.found {
             let key = found.storage_key.as_str();
-            if gc::is_discarded(tx, key).await? {
+            if gc::claim_is_refused(tx, key).await? {
                 continue;
             }
             let row = tx.first(FIND_BLOB_ROW, params![found.digest]).await?;

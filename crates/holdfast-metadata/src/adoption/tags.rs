@@ -4,7 +4,7 @@ use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use super::repositories::is_waiting;
 use crate::manifests::find_manifest;
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::operation::{Durability, Lock, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::{Change, TagReason, record};
 use crate::{Metadata, Result, repositories};
 
@@ -63,6 +63,7 @@ impl Operation for AdoptTag {
             return Ok(TagAdopted::NoManifest);
         };
         let name = self.tag.as_str();
+        tx.lock(Lock::Tag(repo_id, name));
         let there = "SELECT m.digest, t.updated_at
              FROM tags t JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
              WHERE t.repo_id = ?1 AND t.name = ?2 /*FOR UPDATE OF t*/";

@@ -4,7 +4,9 @@ use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
 
 use super::state::{DAMAGED, DOOMED, LIVE};
 use super::{LinkBlob, Linked};
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::operation::{
+    Durability, Lock, Operation, Outdated, Transaction, Write, changed_meanwhile, params,
+};
 use crate::{Error, Result, gc, repositories};
 
 pub(super) struct Link {
@@ -66,7 +68,7 @@ impl Link {
         .await?
         {
             None => {
-                if gc::is_discarded(tx, own_key).await? {
+                if gc::claim_is_refused(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
                 let inserted = tx
@@ -95,7 +97,7 @@ impl Link {
             }
             Some((DOOMED, dead_key)) => {
                 // Its bytes may be deleted at any moment, and late: never the same key again (I3).
-                if dead_key == own_key || gc::is_discarded(tx, own_key).await? {
+                if dead_key == own_key || gc::claim_is_refused(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
                 self.take_over(tx, (DOOMED, dead_key)).await?;
@@ -103,7 +105,7 @@ impl Link {
             }
             Some((DAMAGED, damaged_key)) => {
                 // A key serves one incarnation (I3), whether its bytes are right or wrong.
-                if damaged_key == own_key || gc::is_discarded(tx, own_key).await? {
+                if damaged_key == own_key || gc::claim_is_refused(tx, own_key).await? {
                     return Ok(Linked::KeyTaken);
                 }
                 self.take_over(tx, (DAMAGED, damaged_key.clone())).await?;
@@ -147,23 +149,17 @@ async fn read_state<T: Transaction>(
     }
 }
 
-/// Where transactions run side by side, this one starts over.
-fn changed_meanwhile() -> Error {
-    Error::Busy(std::sync::Arc::new(crate::error::Unexpected(
-        "a blob changed meanwhile".to_owned(),
-    )))
-}
-
 /// Links a live blob, or renews its lease, and hands it to the manifests that were waiting for it.
 ///
-/// An engine whose transactions run side by side must keep a manifest that misses this blob from being
-/// stored at the same moment, by a lock on repository and digest taken here and in `manifests::put`.
+/// The caller holds the blob's row live. A manifest that misses this blob and is stored at the same moment takes
+/// the same lock: it sees the link, or its missing row is seen here.
 pub(crate) async fn attach<T: Transaction>(
     tx: &mut T,
     repo_id: i64,
     digest: Digest,
     lease_until: Timestamp,
 ) -> Result<()> {
+    tx.lock(Lock::MissingLink(repo_id, digest));
     tx.execute(
         "INSERT INTO repo_blobs (repo_id, digest, used, lease_until) VALUES (?1, ?2, 0, ?3)
          ON CONFLICT (repo_id, digest) DO UPDATE SET lease_until = excluded.lease_until

@@ -147,6 +147,10 @@ impl Metadata {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Arc<LinkedBlob>>> {
+        if self.is_shared() {
+            let found = self.read(find::Find { repository, digest }).await?;
+            return Ok(found.map(Arc::new));
+        }
         let question = Question::Blob(digest);
         let (version, cached) = self.cache().get(repository, question);
         if let Some(Answer::Blob(linked)) = cached {
@@ -166,7 +170,13 @@ impl Metadata {
 
     /// Whether a new blob of this digest may be written to this storage key: there is none of that
     /// digest, not even a deleted one, and the key is not waiting for deletion.
+    ///
+    /// Where nodes share the database no key is free that was not made by chance: one of them may be about to delete
+    /// what had it before.
     pub async fn key_is_free(&self, storage_key: &str, digest: &Digest) -> Result<bool> {
+        if self.is_shared() {
+            return Ok(false);
+        }
         self.read(find::KeyIsFree {
             storage_key,
             digest,

@@ -10,7 +10,8 @@ use crate::operation::{Durability, Operation, Transaction, Write, params};
 use crate::{Metadata, Result};
 
 pub(crate) const DUE_BLOBS: &str =
-    "SELECT digest FROM gc_blob_queue WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
+    "SELECT digest FROM gc_blob_queue WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2
+     /*FOR UPDATE SKIP LOCKED*/";
 
 impl Metadata {
     /// Blobs to be reviewed, the longest due first.
@@ -22,10 +23,11 @@ impl Metadata {
     /// `not_before` on. One transaction, so keep the list short.
     pub async fn review_blobs(
         &self,
-        digests: Vec<Digest>,
+        mut digests: Vec<Digest>,
         moment: Moment,
         not_before: Timestamp,
     ) -> Result<Vec<Collected>> {
+        digests.sort_unstable();
         self.write(Review {
             digests,
             moment,
@@ -85,11 +87,17 @@ impl Write for Review {
 impl Review {
     /// Its size, if it was doomed.
     async fn review<T: Transaction>(&self, tx: &mut T, digest: Digest) -> Result<Option<u64>> {
-        tx.execute(
-            "DELETE FROM gc_blob_queue WHERE digest = ?1",
-            params![digest],
-        )
-        .await?;
+        let claimed = tx
+            .execute(
+                "DELETE FROM gc_blob_queue WHERE digest IN
+                 (SELECT digest FROM gc_blob_queue WHERE digest = ?1 /*FOR UPDATE SKIP LOCKED*/)",
+                params![digest],
+            )
+            .await?;
+        if claimed == 0 {
+            // Somebody else reviews it, or did.
+            return Ok(None);
+        }
         let locked =
             "SELECT state, storage_key, size_bytes FROM blobs WHERE digest = ?1 /*FOR UPDATE*/";
         let Some(mut row) = tx.first(locked, params![digest]).await? else {

@@ -19,12 +19,13 @@ use crate::{Metadata, Result, repositories};
 pub(crate) const DUE_LINKS: &str =
     "SELECT (SELECT r.path FROM repositories r WHERE r.id = q.repo_id), q.digest
      FROM gc_link_queue q
-     WHERE q.due_at <= ?1 ORDER BY q.due_at LIMIT ?2";
+     WHERE q.due_at <= ?1 ORDER BY q.due_at LIMIT ?2 /*FOR UPDATE OF q SKIP LOCKED*/";
 /// Nobody queues a link whose lease simply ends: the index of leases is its queue.
 pub(crate) const ENDED_LEASES: &str =
     "SELECT (SELECT r.path FROM repositories r WHERE r.id = l.repo_id), l.digest
      FROM repo_blobs l
-     WHERE l.used = 0 AND l.lease_until <= ?1 ORDER BY l.lease_until LIMIT ?2";
+     WHERE l.used = 0 AND l.lease_until <= ?1 ORDER BY l.lease_until LIMIT ?2
+     /*FOR UPDATE OF l SKIP LOCKED*/";
 
 impl Metadata {
     /// Links to be reviewed, the longest due first.
@@ -37,9 +38,10 @@ impl Metadata {
     pub async fn review_links(
         &self,
         repository: &RepositoryName,
-        digests: Vec<Digest>,
+        mut digests: Vec<Digest>,
         moment: Moment,
     ) -> Result<Vec<Collected>> {
+        digests.sort_unstable();
         self.write(Review {
             repository: repository.clone(),
             digests,
@@ -115,12 +117,19 @@ impl Review {
     ) -> Result<bool> {
         let Moment { now, as_of } = self.moment;
         let link = params![repo_id, digest];
-        tx.execute(
-            "DELETE FROM gc_link_queue WHERE repo_id = ?1 AND digest = ?2",
-            link,
-        )
-        .await?;
-        let locked = "SELECT used, lease_until FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/";
+        let claimed = tx
+            .execute(
+                "DELETE FROM gc_link_queue WHERE repo_id = ?1 AND digest IN
+                 (SELECT digest FROM gc_link_queue WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE SKIP LOCKED*/)",
+                link,
+            )
+            .await?;
+        let locked = if claimed > 0 {
+            "SELECT used, lease_until FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/"
+        } else {
+            // No hint is lost when somebody has it: its lease stays over until a review ends it.
+            "SELECT used, lease_until FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE SKIP LOCKED*/"
+        };
         let Some(mut row) = tx.first(locked, link).await? else {
             return Ok(false);
         };

@@ -15,7 +15,8 @@ use crate::{Metadata, Result, repositories};
 pub(crate) const DUE_MANIFESTS: &str =
     "SELECT (SELECT r.path FROM repositories r WHERE r.id = q.repo_id), q.digest
      FROM gc_manifest_queue q
-     WHERE q.due_at <= ?1 AND (q.reason <> 3 OR q.due_at <= ?2) ORDER BY q.due_at LIMIT ?3";
+     WHERE q.due_at <= ?1 AND (q.reason <> 3 OR q.due_at <= ?2) ORDER BY q.due_at LIMIT ?3
+     /*FOR UPDATE OF q SKIP LOCKED*/";
 
 impl Metadata {
     /// Manifests to be reviewed, the longest due first.
@@ -27,10 +28,11 @@ impl Metadata {
     pub async fn review_manifests(
         &self,
         repository: &RepositoryName,
-        digests: Vec<Digest>,
+        mut digests: Vec<Digest>,
         moment: Moment,
         policy: UntaggedPolicy,
     ) -> Result<Vec<Collected>> {
+        digests.sort_unstable();
         self.write(Review {
             repository: repository.clone(),
             digests,
@@ -106,12 +108,15 @@ impl Review {
         let Moment { now, as_of } = self.moment;
         let claimed = tx
             .first(
-                "DELETE FROM gc_manifest_queue WHERE repo_id = ?1 AND digest = ?2 AND due_at <= ?3 RETURNING reason",
+                "DELETE FROM gc_manifest_queue WHERE repo_id = ?1 AND digest IN
+                 (SELECT digest FROM gc_manifest_queue WHERE repo_id = ?1 AND digest = ?2 AND due_at <= ?3
+                  /*FOR UPDATE SKIP LOCKED*/)
+                 RETURNING reason",
                 params![repo_id, digest, as_of],
             )
             .await?;
         let Some(mut claimed) = claimed else {
-            // Somebody else reviewed it, or there is new cause to wait.
+            // Somebody else reviews it, or did, or there is new cause to wait.
             return Ok(None);
         };
         let reason = Reason::from_code(claimed.integer()?)?;

@@ -16,6 +16,9 @@
 //! or is in use and gets a whole one when it is released. A link cannot go while a manifest needs it
 //! (foreign key). A key in the outbox never becomes live again (I3), so a late deletion harms nothing.
 //!
+//! Several collectors share the work where several nodes share a database: a review takes its row out of the queue
+//! first, and leaves it alone when another has it (`SKIP LOCKED`); what another is at is not listed as due either.
+//!
 //! *Grace* may be cut short by looking into the future: a round *as of* a later time treats every lease and
 //! queue as if that time had come.
 
@@ -41,8 +44,8 @@ use crate::Result;
 use crate::operation::Row;
 
 pub(crate) use queues::{
-    discard_key, is_discarded, queue_blob, queue_children_of, queue_links_of, queue_manifest,
-    queue_referrers_of,
+    claim_is_refused, discard_key, is_discarded, queue_blob, queue_children_of, queue_links_of,
+    queue_manifest, queue_referrers_of,
 };
 
 pub use history::{Day, Kind};

@@ -2,12 +2,15 @@
 //!
 //! A queued row is a hint: the collector decides by what it finds when it gets there. A row that says
 //! "look now" keeps the earlier of two times; one that says "look when the grace period is over" the later.
+//!
+//! Several rows are written in the order of their digests, here and by whoever takes them out: where changes run
+//! side by side, two that meet wait for each other in one direction only.
 
 use holdfast_model::{Digest, Timestamp};
 
 use super::Reason;
 use crate::Result;
-use crate::operation::{Transaction, params};
+use crate::operation::{Lock, Transaction, params};
 
 /// Queues the links of a manifest that is about to be deleted.
 pub(crate) async fn queue_links_of<T: Transaction>(
@@ -19,7 +22,7 @@ pub(crate) async fn queue_links_of<T: Transaction>(
     tx.execute(
         "INSERT INTO gc_link_queue (repo_id, digest, due_at)
          SELECT DISTINCT repo_id, digest, CAST(?3 AS BIGINT) FROM manifest_blobs
-         WHERE repo_id = ?1 AND manifest_id = ?2
+         WHERE repo_id = ?1 AND manifest_id = ?2 ORDER BY digest
          ON CONFLICT (repo_id, digest) DO UPDATE SET due_at = excluded.due_at
          WHERE gc_link_queue.due_at > excluded.due_at",
         params![repo_id, manifest_id, now],
@@ -38,7 +41,7 @@ pub(crate) async fn queue_children_of<T: Transaction>(
     tx.execute(
         "INSERT INTO gc_manifest_queue (repo_id, digest, due_at, reason)
          SELECT repo_id, child_digest, CAST(?3 AS BIGINT), CAST(?4 AS SMALLINT) FROM manifest_children
-         WHERE repo_id = ?1 AND parent_id = ?2
+         WHERE repo_id = ?1 AND parent_id = ?2 ORDER BY child_digest
          ON CONFLICT (repo_id, digest) DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason",
         params![repo_id, manifest_id, due_at, Reason::ParentGone as i64],
     )
@@ -56,7 +59,7 @@ pub(crate) async fn queue_referrers_of<T: Transaction>(
     tx.execute(
         "INSERT INTO gc_manifest_queue (repo_id, digest, due_at, reason)
          SELECT repo_id, digest, CAST(?3 AS BIGINT), CAST(?4 AS SMALLINT) FROM manifests
-         WHERE repo_id = ?1 AND subject_digest = ?2
+         WHERE repo_id = ?1 AND subject_digest = ?2 ORDER BY digest
          ON CONFLICT (repo_id, digest) DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason",
         params![repo_id, subject, due_at, Reason::SubjectGone as i64],
     )
@@ -101,6 +104,16 @@ pub(crate) async fn queue_blob<T: Transaction>(
 pub(crate) async fn is_discarded<T: Transaction>(tx: &mut T, storage_key: &str) -> Result<bool> {
     let sql = "SELECT 1 FROM gc_object_outbox WHERE storage_key = ?1";
     Ok(tx.first(sql, params![storage_key]).await?.is_some())
+}
+
+/// Whether the bytes under a storage key are to be deleted, so that no blob may have it. Otherwise nobody else
+/// gives the key up while this change is under way.
+pub(crate) async fn claim_is_refused<T: Transaction>(
+    tx: &mut T,
+    storage_key: &str,
+) -> Result<bool> {
+    tx.lock(Lock::StorageKey(storage_key));
+    is_discarded(tx, storage_key).await
 }
 
 /// Gives up a storage key: its bytes will be deleted and it will never be live again (I3).

@@ -22,7 +22,8 @@ impl Operation for Purge {
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<u64> {
         tx.execute(
             "DELETE FROM manifest_trash WHERE (repo_id, digest) IN
-             (SELECT repo_id, digest FROM manifest_trash WHERE purge_at <= ?1 ORDER BY purge_at LIMIT ?2)",
+             (SELECT repo_id, digest FROM manifest_trash WHERE purge_at <= ?1 ORDER BY purge_at LIMIT ?2
+              /*FOR UPDATE SKIP LOCKED*/)",
             params![self.moment.as_of, self.limit],
         )
         .await

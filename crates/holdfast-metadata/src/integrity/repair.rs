@@ -5,11 +5,11 @@
 
 use std::fmt::Write as _;
 
-use holdfast_model::{Digest, Timestamp, digest::hex};
+use holdfast_model::{Digest, Timestamp};
 
 use crate::blobs::mark_used;
 use crate::blobs::state::{DAMAGED, LIVE};
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::operation::{Durability, Lock, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::{Change, record};
 use crate::{BlobReference, Metadata, Result, gc, repositories};
 
@@ -216,6 +216,7 @@ impl Mend {
         let now = self.now;
         match &self.repair {
             Repair::UseLink { repo_id, digest } => {
+                lock_link(tx, *repo_id, *digest).await?;
                 let changed = tx
                     .execute(
                         "UPDATE repo_blobs SET used = 1 WHERE repo_id = ?1 AND digest = ?2 AND used = 0
@@ -225,22 +226,30 @@ impl Mend {
                     .await?;
                 let undo = format!(
                     "UPDATE repo_blobs SET used = 0 WHERE {}",
-                    link(*repo_id, digest)
+                    link(tx, *repo_id, digest)
                 );
                 Ok(done(changed, "use-link", digest, undo))
             }
             Repair::QueueLink { repo_id, digest } => {
                 let changed = queue_link(tx, *repo_id, *digest, now).await?;
-                let undo = format!("DELETE FROM gc_link_queue WHERE {}", link(*repo_id, digest));
+                let undo = format!(
+                    "DELETE FROM gc_link_queue WHERE {}",
+                    link(tx, *repo_id, digest)
+                );
                 Ok(done(changed, "queue-link", digest, undo))
             }
             Repair::QueueBlob { digest } => {
                 gc::queue_blob(tx, *digest, now).await?;
-                let undo = format!("DELETE FROM gc_blob_queue WHERE digest = {}", bytes(digest));
+                let undo = format!(
+                    "DELETE FROM gc_blob_queue WHERE digest = {}",
+                    bytes(tx, digest)
+                );
                 Ok(done(1, "queue-blob", digest, undo))
             }
             Repair::HandOver { repo_id, digest } => self.hand_over(tx, *repo_id, digest).await,
             Repair::RestoreLink { repo_id, digest } => {
+                let live = "SELECT 1 FROM blobs WHERE digest = ?1 AND state <> 1 /*FOR SHARE*/";
+                tx.first(live, params![*digest]).await?;
                 let changed = tx
                     .execute(
                         "INSERT INTO repo_blobs (repo_id, digest, used, lease_until)
@@ -250,7 +259,10 @@ impl Mend {
                         params![*repo_id, *digest, now],
                     )
                     .await?;
-                let undo = format!("DELETE FROM repo_blobs WHERE {}", link(*repo_id, digest));
+                let undo = format!(
+                    "DELETE FROM repo_blobs WHERE {}",
+                    link(tx, *repo_id, digest)
+                );
                 Ok(done(changed, "restore-link", digest, undo))
             }
             Repair::DropLink { repo_id, digest } => {
@@ -266,7 +278,7 @@ impl Mend {
                 let Some(mut row) = row else { return Ok(None) };
                 let undo = format!(
                     "INSERT INTO repo_blobs (repo_id, digest, used, lease_until) VALUES ({repo_id}, {}, {}, {})",
-                    bytes(digest),
+                    bytes(tx, digest),
                     row.integer()?,
                     row.integer()?
                 );
@@ -278,7 +290,7 @@ impl Mend {
                 storage_key,
                 whole,
             } => {
-                if *whole && gc::is_discarded(tx, storage_key).await? {
+                if *whole && gc::claim_is_refused(tx, storage_key).await? {
                     return Ok(None);
                 }
                 let state = if *whole { LIVE } else { DAMAGED };
@@ -289,7 +301,7 @@ impl Mend {
                         params![*digest, *size, state, storage_key.as_str(), now],
                     )
                     .await?;
-                let undo = format!("DELETE FROM blobs WHERE digest = {}", bytes(digest));
+                let undo = format!("DELETE FROM blobs WHERE digest = {}", bytes(tx, digest));
                 Ok(done(changed, "restore-blob", digest, undo))
             }
             Repair::Replace {
@@ -298,7 +310,7 @@ impl Mend {
                 storage_key,
                 size,
             } => {
-                if damaged_key == storage_key || gc::is_discarded(tx, storage_key).await? {
+                if damaged_key == storage_key || gc::claim_is_refused(tx, storage_key).await? {
                     return Ok(None);
                 }
                 let row = tx
@@ -322,7 +334,7 @@ impl Mend {
                     "UPDATE blobs SET state = 2, storage_key = {0} WHERE digest = {1};
                      DELETE FROM gc_object_outbox WHERE storage_key = {0}",
                     text(damaged_key),
-                    bytes(digest)
+                    bytes(tx, digest)
                 );
                 Ok(done(1, "replace-bytes", digest, undo))
             }
@@ -330,6 +342,8 @@ impl Mend {
                 digest,
                 storage_key,
             } => {
+                let blob = "SELECT 1 FROM blobs WHERE digest = ?1 /*FOR SHARE*/";
+                tx.first(blob, params![*digest]).await?;
                 let row = tx
                     .first(
                         "DELETE FROM gc_object_outbox WHERE storage_key = ?2
@@ -342,7 +356,7 @@ impl Mend {
                 let undo = format!(
                     "INSERT INTO gc_object_outbox (storage_key, digest, not_before) VALUES ({}, {}, {})",
                     text(storage_key),
-                    bytes(digest),
+                    bytes(tx, digest),
                     row.integer()?
                 );
                 Ok(done(1, "keep-bytes", digest, undo))
@@ -367,6 +381,7 @@ impl Mend {
                 size,
                 not_before,
             } => {
+                tx.lock(Lock::StorageKey(storage_key));
                 let owned =
                     "SELECT 1 FROM blobs WHERE digest = ?1 AND storage_key = ?2 /*FOR SHARE*/";
                 let owner = tx
@@ -398,7 +413,7 @@ impl Mend {
                      WHERE repo_id = {repo_id} AND id = {id}",
                     maybe_text(row.maybe_text()?.as_deref()),
                     row.maybe_bytes()?
-                        .map_or_else(|| "NULL".to_owned(), |old| raw(&old)),
+                        .map_or_else(|| "NULL".to_owned(), |old| tx.bytes_literal(&old)),
                     maybe_text(row.maybe_text()?.as_deref()),
                     row.integer()?,
                 );
@@ -441,7 +456,7 @@ impl Mend {
                 };
                 let undo = format!(
                     "UPDATE manifests SET payload = {} WHERE repo_id = {repo_id} AND id = {id}",
-                    raw(&row.bytes()?)
+                    tx.bytes_literal(&row.bytes()?)
                 );
                 let digest = row.digest()?;
                 tx.execute(
@@ -484,7 +499,7 @@ impl Mend {
                 "DELETE FROM manifest_blobs WHERE repo_id = {repo_id} AND manifest_id = {manifest} AND position = {position};
                  INSERT INTO manifest_missing_blobs (repo_id, manifest_id, position, digest, media_type, size_bytes)
                  VALUES ({repo_id}, {manifest}, {position}, {}, {}, {size});",
-                bytes(digest),
+                bytes(tx, digest),
                 text(&media_type)
             );
         }
@@ -608,7 +623,7 @@ impl Mend {
                 undo,
                 "INSERT INTO manifest_children (repo_id, parent_id, child_digest, platform)
                  VALUES ({repo_id}, {id}, {}, {});",
-                raw(&child),
+                tx.bytes_literal(&child),
                 maybe_text(platform.as_deref())
             );
         }
@@ -650,7 +665,7 @@ impl Mend {
                     undo,
                     "INSERT INTO {table} (repo_id, manifest_id, position, digest, media_type, size_bytes)
                      VALUES ({repo_id}, {id}, {position}, {}, {}, {size});",
-                    bytes(&named),
+                    bytes(tx, &named),
                     text(&media_type)
                 );
                 if position >= blobs.len() as u64 && children.contains(&named) {
@@ -664,6 +679,7 @@ impl Mend {
         let named = named
             .map(|(position, blob)| (position, blob.digest, blob.media_type.clone(), blob.size));
         for (position, named, media_type, size) in named.chain(kept) {
+            tx.lock(Lock::MissingLink(repo_id, named));
             let present = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2";
             let linked = tx.first(present, params![repo_id, named]).await?.is_some();
             let insert = if linked {
@@ -694,6 +710,11 @@ async fn manifest<T: Transaction>(tx: &mut T, repo_id: i64, id: i64) -> Result<O
     }
 }
 
+async fn lock_link<T: Transaction>(tx: &mut T, repo_id: i64, digest: Digest) -> Result<()> {
+    let link = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2 /*FOR UPDATE*/";
+    tx.first(link, params![repo_id, digest]).await.map(drop)
+}
+
 /// Has the collector look at a link; how many were not queued yet.
 async fn queue_link<T: Transaction>(
     tx: &mut T,
@@ -720,8 +741,8 @@ fn done(changed: u64, repair: &'static str, digest: &Digest, undo: String) -> Op
     })
 }
 
-fn link(repo_id: i64, digest: &Digest) -> String {
-    format!("repo_id = {repo_id} AND digest = {}", bytes(digest))
+fn link<T: Transaction>(tx: &T, repo_id: i64, digest: &Digest) -> String {
+    format!("repo_id = {repo_id} AND digest = {}", bytes(tx, digest))
 }
 
 fn forget(storage_key: &str) -> String {
@@ -731,12 +752,8 @@ fn forget(storage_key: &str) -> String {
     )
 }
 
-fn bytes(digest: &Digest) -> String {
-    raw(&digest.to_bytes())
-}
-
-fn raw(bytes: &[u8]) -> String {
-    format!("x'{}'", hex(bytes))
+fn bytes<T: Transaction>(tx: &T, digest: &Digest) -> String {
+    tx.bytes_literal(&digest.to_bytes())
 }
 
 fn text(text: &str) -> String {

@@ -50,17 +50,18 @@ impl Delete {
         repo_id: i64,
         id: i64,
     ) -> Result<Vec<Tag>> {
-        let sql = "SELECT name FROM tags WHERE repo_id = ?1 AND manifest_id = ?2 ORDER BY name";
-        let rows = tx.query(sql, params![repo_id, id]).await?;
-        let tags: Vec<Tag> = rows
+        // In one statement: a tag that moves on meanwhile is not among them.
+        let rows = tx
+            .query(
+                "DELETE FROM tags WHERE repo_id = ?1 AND manifest_id = ?2 RETURNING name",
+                params![repo_id, id],
+            )
+            .await?;
+        let mut tags: Vec<Tag> = rows
             .into_iter()
             .map(|mut row| row.parsed())
             .collect::<Result<_>>()?;
-        tx.execute(
-            "DELETE FROM tags WHERE repo_id = ?1 AND manifest_id = ?2",
-            params![repo_id, id],
-        )
-        .await?;
+        tags.sort_unstable();
         for tag in &tags {
             let change = Change::deleted(self.digest);
             record(tx, repo_id, tag, change, None, self.now).await?;

@@ -20,7 +20,7 @@ use crate::{Metadata, Result};
 
 pub(crate) use delete::remove;
 #[cfg(test)]
-pub(crate) use find::{BY_DIGEST, BY_TAG};
+pub(crate) use find::{BY_DIGEST, BY_DIGEST_UNLESS_KEPT, BY_TAG, BY_TAG_UNLESS_KEPT};
 pub(crate) use put::{Put, find_manifest};
 pub use restore::{Restore, RestoreTag, Restored};
 pub use trash::TrashedManifest;
@@ -135,6 +135,9 @@ impl Metadata {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<Arc<StoredManifest>>> {
+        if self.is_shared() {
+            return self.shared_manifest(repository, reference).await;
+        }
         let question = Question::from(reference);
         let (version, cached) = self.cache().get(repository, question);
         if let Some(Answer::Manifest(manifest)) = cached {
@@ -156,6 +159,45 @@ impl Metadata {
             );
         }
         Ok(found)
+    }
+
+    /// The same where other nodes change the database: it is asked each time, in one question, and sends the payload
+    /// only when it is not the one kept from the last time.
+    async fn shared_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Arc<StoredManifest>>> {
+        let question = Question::from(reference);
+        let (version, kept) = self.cache().last(repository, question);
+        let kept = match kept {
+            Some(Answer::Manifest(manifest)) => Some(manifest),
+            Some(Answer::Blob(_)) | None => None,
+        };
+        let find = find::FindUnlessKept {
+            repository,
+            reference,
+            kept: kept.as_ref().map(|manifest| manifest.digest),
+        };
+        let found = match reference {
+            Reference::Tag(_) => self.read(find).await?,
+            Reference::Digest(_) => self.read_unchanging(find).await?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        let payload = match (found.payload, kept) {
+            (Some(payload), _) => payload,
+            (None, Some(kept)) if kept.media_type == found.media_type => return Ok(Some(kept)),
+            (None, Some(kept)) => kept.payload.clone(),
+            (None, None) => return Err(crate::Error::internal("a payload was not sent")),
+        };
+        let manifest = Arc::new(StoredManifest {
+            digest: found.digest,
+            media_type: found.media_type,
+            payload,
+        });
+        let answer = Answer::Manifest(manifest.clone());
+        self.cache().put(repository, question, version, answer);
+        Ok(Some(manifest))
     }
 
     /// Deletes a manifest with its tags, which are returned; `None` if there was none. What it named

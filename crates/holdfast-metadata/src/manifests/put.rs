@@ -12,7 +12,7 @@ use holdfast_model::Digest;
 use super::{ChildReference, PutManifest, PutOutcome};
 use crate::blobs::state::DAMAGED;
 use crate::gc::{Reason, queue_manifest};
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::operation::{Durability, Lock, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::TagReason;
 use crate::tags::{self, Pointing};
 use crate::{Result, repositories};
@@ -24,7 +24,7 @@ pub(crate) struct Put {
 }
 
 /// What the repository has of all the manifest names.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Present {
     pub(super) linked: HashSet<Digest>,
     /// Those of them whose bytes are missing or wrong.
@@ -82,9 +82,35 @@ impl Put {
         present: &Present,
     ) -> Result<i64> {
         let id = self.insert(tx, repo_id).await?;
-        self.insert_references(tx, repo_id, id, present).await?;
+        let present = self.without_late_comers(tx, repo_id, present).await?;
+        self.insert_references(tx, repo_id, id, &present).await?;
         repositories::mark_populated(tx, repo_id).await?;
         Ok(id)
+    }
+
+    /// What is there, with the blobs that were missing and came meanwhile. The others do not come before this
+    /// change is over, and then find what waits for them.
+    async fn without_late_comers<T: Transaction>(
+        &self,
+        tx: &mut T,
+        repo_id: i64,
+        present: &Present,
+    ) -> Result<Present> {
+        let mut present = present.clone();
+        let blobs = self.manifest.blobs.iter().map(|blob| blob.digest);
+        let children = self.manifest.children.iter().map(|child| child.digest);
+        let missing: BTreeSet<Digest> = blobs
+            .chain(children.filter(|child| !present.manifests.contains(child)))
+            .filter(|digest| !present.linked.contains(digest))
+            .collect();
+        for digest in missing {
+            tx.lock(Lock::MissingLink(repo_id, digest));
+            let link = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2";
+            if tx.first(link, params![repo_id, digest]).await?.is_some() {
+                present.linked.insert(digest);
+            }
+        }
+        Ok(present)
     }
 
     pub(super) async fn look_around<T: Transaction>(

@@ -13,7 +13,7 @@ use holdfast_model::{Digest, RepositoryName, Tag, Timestamp};
 
 use super::PutManifest;
 use super::put::{Put, find_manifest};
-use crate::operation::{Durability, Operation, Outdated, Transaction, Write, params};
+use crate::operation::{Durability, Lock, Operation, Outdated, Transaction, Write, params};
 use crate::tag_history::TagReason;
 use crate::tags::{self, Pointing};
 use crate::{Metadata, Result, blobs, repositories, tag_history};
@@ -107,6 +107,9 @@ impl Operation for RestoreManifests {
         let Some(repo_id) = repositories::id_of(tx, &self.repository).await? else {
             return Ok(Restored::Changed);
         };
+        if let Some(tag) = &self.tag {
+            tx.lock(Lock::Tag(repo_id, tag.tag.as_str()));
+        }
         if let Some(tag) = &self.tag
             && tag.newest.is_some()
             && tag_history::newest(tx, repo_id, &tag.tag).await? != tag.newest

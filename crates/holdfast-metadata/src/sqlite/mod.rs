@@ -25,6 +25,7 @@ use holdfast_model::Timestamp;
 use rusqlite::Connection;
 
 use crate::cache::Versions;
+use crate::engine::Totals;
 use crate::ids::Ids;
 use crate::operation::{Operation, Write};
 use crate::{EngineFault, Error, Location, Options, Result, migrations};
@@ -35,7 +36,6 @@ use connection::{Mode, SqliteTransaction, ready};
 pub use pinned::Pinned;
 use pinned::Pins;
 use redo::{Redo, RedoTotals, Start};
-pub(crate) use writer::Totals;
 use writer::Writer;
 
 /// Fewest and most read connections; between them, one per processor.
@@ -78,6 +78,9 @@ impl Sqlite {
                 checkpointer = Some(Checkpointer::start(path)?);
                 file = Some(path.clone());
                 (Arc::new(Mutex::new(writer)), open_readers(path)?)
+            }
+            Location::Postgres(_) => {
+                return Err(Error::internal("this engine has files and memory only"));
             }
             Location::Memory => {
                 let mut only = connection::open_memory()?;

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -26,6 +26,7 @@ use super::connection::{SqliteTransaction, failure, ready};
 use super::pinned::{Pinned, Pins};
 use super::redo::Redo;
 use crate::cache::Versions;
+use crate::engine::Totals;
 use crate::ids::Ids;
 use crate::operation::{Durability, Outdated, Write};
 use crate::{Error, Result};
@@ -36,17 +37,6 @@ const BATCH: usize = 64;
 const CHECKPOINT_PAGES: usize = 4_000;
 /// Log length from which the writer does it alone and waits for readers, so that the log can start over.
 const RESTART_PAGES: usize = 4 * CHECKPOINT_PAGES;
-
-/// What the writer did since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    /// Batches committed.
-    pub(crate) commits: AtomicU64,
-    /// Changes in them.
-    pub(crate) changes: AtomicU64,
-    /// Changes that wait now.
-    pub(crate) waiting: AtomicUsize,
-}
 
 enum Message {
     Change(Box<dyn Job>),

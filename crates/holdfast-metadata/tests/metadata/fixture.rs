@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use holdfast_metadata::{
     BlobReference, ChildReference, LinkBlob, Linked, Location, Metadata, NewUpload, Options,
-    PutManifest, PutOutcome,
+    PostgresOptions, PutManifest, PutOutcome,
 };
 use holdfast_model::{Digest, MediaType, Reference, RepositoryName, Tag, Timestamp, UploadId};
+use holdfast_tests::{Postgres, PostgresDatabase};
 use tempfile::TempDir;
 
 pub(crate) const HOUR: i64 = 3_600_000_000;
@@ -20,7 +21,14 @@ pub(crate) fn later(hours: i64) -> Timestamp {
 
 pub(crate) struct Database {
     pub(crate) metadata: Metadata,
-    directory: Option<TempDir>,
+    place: Place,
+}
+
+/// Where a test can look into the database by itself.
+enum Place {
+    Nowhere,
+    File(TempDir),
+    Postgres(PostgresDatabase),
 }
 
 impl Database {
@@ -30,7 +38,7 @@ impl Database {
             .unwrap();
         Database {
             metadata,
-            directory: None,
+            place: Place::Nowhere,
         }
     }
 
@@ -38,7 +46,7 @@ impl Database {
     pub(crate) fn of(metadata: Metadata) -> Database {
         Database {
             metadata,
-            directory: None,
+            place: Place::Nowhere,
         }
     }
 
@@ -50,32 +58,64 @@ impl Database {
             .unwrap();
         Database {
             metadata,
-            directory: Some(directory),
+            place: Place::File(directory),
+        }
+    }
+
+    pub(crate) async fn postgres() -> Database {
+        let database = Postgres::shared().database();
+        Database {
+            metadata: node(&database, 1).await,
+            place: Place::Postgres(database),
         }
     }
 
     /// Whether the test can look into it by itself.
-    pub(crate) fn is_file(&self) -> bool {
-        self.directory.is_some()
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.place, Place::Nowhere)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.directory.as_ref().unwrap().path().join("metadata.db")
+        match &self.place {
+            Place::File(directory) => directory.path().join("metadata.db"),
+            Place::Nowhere | Place::Postgres(_) => panic!("the database has no file"),
+        }
     }
 
-    /// A connection of the test's own, with foreign keys enforced.
+    /// A connection of the test's own to a file, with foreign keys enforced.
     pub(crate) fn sql(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.path()).unwrap();
         connection.pragma_update(None, "foreign_keys", 1).unwrap();
         connection
     }
 
+    /// Runs statements, written for SQLite; the error, if they are refused.
+    pub(crate) fn try_execute(&self, sql: &str) -> Result<(), String> {
+        match &self.place {
+            Place::Postgres(database) => database.try_query(&for_postgres(sql)).map(drop),
+            Place::File(_) | Place::Nowhere => {
+                let done = self.sql().execute_batch(sql);
+                done.map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    pub(crate) fn execute(&self, sql: &str) {
+        self.try_execute(sql).unwrap();
+    }
+
+    /// The one number that a question answers.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        match &self.place {
+            Place::Postgres(database) => database.query(&for_postgres(sql)).parse().unwrap(),
+            Place::File(_) | Place::Nowhere => {
+                self.sql().query_row(sql, [], |row| row.get(0)).unwrap()
+            }
+        }
+    }
+
     pub(crate) fn count(&self, from: &str) -> i64 {
-        self.sql()
-            .query_row(&format!("SELECT count(*) FROM {from}"), [], |row| {
-                row.get(0)
-            })
-            .unwrap()
+        self.number(&format!("SELECT count(*) FROM {from}"))
     }
 
     /// Links a blob whose storage key nobody had before.
@@ -103,6 +143,38 @@ impl Database {
         found.map(|manifest| manifest.payload.clone())
     }
 }
+
+/// A node on a PostgreSQL database; its number keeps its ids apart.
+pub(crate) async fn node(database: &PostgresDatabase, number: u64) -> Metadata {
+    let options = PostgresOptions::new(database.connection(), clock);
+    let location = Location::Postgres(Box::new(options));
+    Metadata::open(Options::new(location, number * 500_000), NOW)
+        .await
+        .unwrap()
+}
+
+/// The clock of this machine.
+pub(crate) fn clock() -> Timestamp {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
+}
+
+fn for_postgres(sql: &str) -> String {
+    sql.replace("x'", "'\\x").replace(" AS BLOB)", " AS BYTEA)")
+}
+
+/// Makes a test of each behaviour for each engine that a test can look into by itself.
+macro_rules! on_every_database {
+    ($($behaviour:ident),* $(,)?) => {
+        mod file {
+            $(#[tokio::test] async fn $behaviour() { super::$behaviour(&super::Database::file().await).await })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $behaviour() { super::$behaviour(&super::Database::postgres().await).await })*
+        }
+    };
+}
+pub(crate) use on_every_database;
 
 pub(crate) fn name(text: &str) -> RepositoryName {
     text.parse().unwrap()

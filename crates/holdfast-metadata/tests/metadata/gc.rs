@@ -19,6 +19,19 @@ const DELETE: UntaggedPolicy = UntaggedPolicy {
     keep_pulled_within: Duration::ZERO,
 };
 
+on_every_database!(
+    a_deleted_image_goes_when_its_grace_is_over,
+    grace_can_be_cut_short,
+    children_and_referrers_go_with_what_held_them,
+    a_referrer_waits_for_its_subject_for_one_grace,
+    manifests_without_tags_stay_unless_a_policy_says_so,
+    a_lease_that_ends_needs_no_queue_and_other_repositories_keep_the_bytes,
+    a_blob_that_comes_back_survives_the_deletion_of_its_old_bytes,
+    what_cannot_be_deleted_is_tried_again_later_and_later,
+    a_rehearsal_says_what_a_round_does_and_changes_nothing,
+    reasons_are_given,
+);
+
 /// Rounds until nothing is due; what they took away, as text.
 async fn collect(db: &Database, moment: Moment, policy: UntaggedPolicy) -> Vec<String> {
     let metadata = &db.metadata;
@@ -84,27 +97,25 @@ fn image(repository: &str, number: u64, layers: &[u64]) -> PutManifest {
     image
 }
 
-#[tokio::test]
-async fn a_deleted_image_goes_when_its_grace_is_over() {
-    let db = Database::file().await;
+async fn a_deleted_image_goes_when_its_grace_is_over(db: &Database) {
     for layer in [1, 2] {
         db.link("a", digest(layer)).await;
     }
     db.put(tagged(image("a", 100, &[1, 2]), &["v1"])).await;
     db.put(tagged(image("a", 101, &[2]), &["v2"])).await;
-    assert_eq!(collect(&db, at(1000), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(1000), KEEP).await, [""; 0]);
 
     db.metadata
         .delete_manifest(&name("a"), &digest(100), later(10))
         .await
         .unwrap();
     // The first look ends the use and starts a lease; a push that was told of the blob has that long.
-    assert_eq!(collect(&db, at(11), KEEP).await, [""; 0]);
-    assert_eq!(collect(&db, at(34), KEEP).await, [""; 0]);
-    assert_eq!(collect(&db, at(35), KEEP).await, ["link a 1", "blob 1 10"]);
+    assert_eq!(collect(db, at(11), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(34), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(35), KEEP).await, ["link a 1", "blob 1 10"]);
     assert_eq!(db.count("blobs WHERE state = 1"), 1);
     assert_eq!(
-        empty_outbox(&db, later(35)).await,
+        empty_outbox(db, later(35)).await,
         [format!("a/{}", digest(1))]
     );
     assert_eq!((db.count("blobs"), db.count("gc_object_outbox")), (1, 0));
@@ -113,9 +124,7 @@ async fn a_deleted_image_goes_when_its_grace_is_over() {
     assert_eq!((history.len(), bytes), (3, 20), "{history:?}");
 }
 
-#[tokio::test]
-async fn grace_can_be_cut_short() {
-    let db = Database::file().await;
+async fn grace_can_be_cut_short(db: &Database) {
     db.link("a", digest(1)).await;
     db.put(tagged(image("a", 100, &[1]), &["v1"])).await;
     let mut index = tagged(manifest("a", 101), &["all"]);
@@ -130,18 +139,16 @@ async fn grace_can_be_cut_short() {
     }
     let hour = Duration::from_secs(3600);
     let soon = Moment::hurried(NOW, 24 * hour, 2 * hour);
-    assert_eq!(collect(&db, soon, KEEP).await, [""; 0]);
+    assert_eq!(collect(db, soon, KEEP).await, [""; 0]);
     assert_eq!(
-        collect(&db, at_once(), KEEP).await,
+        collect(db, at_once(), KEEP).await,
         ["link a 1", "blob 1 10"]
     );
     let trash = db.metadata.purge_trash(at_once(), 10).await.unwrap();
     assert_eq!(trash, 2);
 }
 
-#[tokio::test]
-async fn children_and_referrers_go_with_what_held_them() {
-    let db = Database::file().await;
+async fn children_and_referrers_go_with_what_held_them(db: &Database) {
     for layer in [1, 2, 3] {
         db.link("a", digest(layer)).await;
     }
@@ -156,44 +163,40 @@ async fn children_and_referrers_go_with_what_held_them() {
     let mut of_signature = manifest("a", 103);
     of_signature.subject = Some(digest(102));
     db.put(of_signature).await;
-    assert_eq!(collect(&db, at(1000), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(1000), KEEP).await, [""; 0]);
 
     db.metadata
         .delete_manifest(&name("a"), &digest(101), NOW)
         .await
         .unwrap();
-    assert_eq!(collect(&db, at(23), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(23), KEEP).await, [""; 0]);
     // One grace period for each step: index, child, its signature, the signature's signature.
-    assert_eq!(collect(&db, at(24), KEEP).await, ["manifest a 100"]);
+    assert_eq!(collect(db, at(24), KEEP).await, ["manifest a 100"]);
     assert_eq!(
-        collect(&db, at(48), KEEP).await,
+        collect(db, at(48), KEEP).await,
         ["manifest a 102", "link a 1", "blob 1 10"]
     );
     assert_eq!(
-        collect(&db, at(72), KEEP).await,
+        collect(db, at(72), KEEP).await,
         ["manifest a 103", "link a 3", "blob 3 10"]
     );
-    assert_eq!(collect(&db, at(1000), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(1000), KEEP).await, [""; 0]);
     assert!(db.get("a", "kept").await.is_some());
 }
 
-#[tokio::test]
-async fn a_referrer_waits_for_its_subject_for_one_grace() {
-    let db = Database::file().await;
+async fn a_referrer_waits_for_its_subject_for_one_grace(db: &Database) {
     for (number, subject) in [(102, 100), (103, 101)] {
         let mut signature = manifest("a", number);
         signature.subject = Some(digest(subject));
         db.put(signature).await;
     }
     db.put(manifest("a", 101)).await;
-    assert_eq!(collect(&db, at(23), KEEP).await, [""; 0]);
-    assert_eq!(collect(&db, at(24), KEEP).await, ["manifest a 102"]);
+    assert_eq!(collect(db, at(23), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(24), KEEP).await, ["manifest a 102"]);
 }
 
 /// What `registry:2` destroys with `-m` stays: children of tagged indexes, referrers of what stays.
-#[tokio::test]
-async fn manifests_without_tags_stay_unless_a_policy_says_so() {
-    let db = Database::file().await;
+async fn manifests_without_tags_stay_unless_a_policy_says_so(db: &Database) {
     db.put(manifest("a", 100)).await;
     db.put(manifest("a", 104)).await;
     let mut index = tagged(manifest("a", 101), &["all"]);
@@ -202,7 +205,7 @@ async fn manifests_without_tags_stay_unless_a_policy_says_so() {
     let mut signature = manifest("a", 102);
     signature.subject = Some(digest(100));
     db.put(signature).await;
-    assert_eq!(collect(&db, at(1000), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(1000), KEEP).await, [""; 0]);
 
     let walked = async || {
         let (mut found, mut after) = (Vec::new(), None);
@@ -222,11 +225,11 @@ async fn manifests_without_tags_stay_unless_a_policy_says_so() {
         .await
         .unwrap();
     // Who turns the policy off again keeps what is queued.
-    assert_eq!(collect(&db, at(1), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(1), KEEP).await, [""; 0]);
     db.metadata.queue_untagged(queue, later(1)).await.unwrap();
     // A hurry is about the grace, not about the policy.
-    assert_eq!(collect(&db, at_once(), DELETE).await, [""; 0]);
-    assert_eq!(collect(&db, at(1), DELETE).await, ["manifest a 104"]);
+    assert_eq!(collect(db, at_once(), DELETE).await, [""; 0]);
+    assert_eq!(collect(db, at(1), DELETE).await, ["manifest a 104"]);
 }
 
 #[tokio::test]
@@ -269,28 +272,24 @@ async fn a_policy_watches_tags_go_and_pulls_come() {
     assert!(db.get("a", "v1").await.is_some());
 }
 
-#[tokio::test]
-async fn a_lease_that_ends_needs_no_queue_and_other_repositories_keep_the_bytes() {
-    let db = Database::file().await;
+async fn a_lease_that_ends_needs_no_queue_and_other_repositories_keep_the_bytes(db: &Database) {
     db.link("a", digest(1)).await;
     db.metadata
         .mount_blob(&name("a"), &name("b"), &digest(1), later(10))
         .await
         .unwrap();
-    assert_eq!(collect(&db, at(23), KEEP).await, [""; 0]);
-    assert_eq!(collect(&db, at(24), KEEP).await, ["link a 1"]);
+    assert_eq!(collect(db, at(23), KEEP).await, [""; 0]);
+    assert_eq!(collect(db, at(24), KEEP).await, ["link a 1"]);
     let gone = db.metadata.blob(&name("a"), &digest(1), later(24)).await;
     assert_eq!(gone.unwrap(), None);
-    assert_eq!(collect(&db, at(34), KEEP).await, ["link b 1", "blob 1 10"]);
+    assert_eq!(collect(db, at(34), KEEP).await, ["link b 1", "blob 1 10"]);
 }
 
-#[tokio::test]
-async fn a_blob_that_comes_back_survives_the_deletion_of_its_old_bytes() {
-    let db = Database::file().await;
+async fn a_blob_that_comes_back_survives_the_deletion_of_its_old_bytes(db: &Database) {
     db.link("a", digest(1)).await;
-    assert_eq!(collect(&db, at(24), KEEP).await.len(), 2);
+    assert_eq!(collect(db, at(24), KEEP).await.len(), 2);
     let due = db.metadata.due_objects(later(24), 10).await.unwrap();
-    let again = LinkedAgain::link(&db, "k2").await;
+    let again = LinkedAgain::link(db, "k2").await;
     assert_eq!(again, Linked::Stored);
     db.metadata.objects_deleted(due, later(24)).await.unwrap();
     let found = db.metadata.blob(&name("a"), &digest(1), NOW).await.unwrap();
@@ -306,11 +305,9 @@ impl LinkedAgain {
     }
 }
 
-#[tokio::test]
-async fn what_cannot_be_deleted_is_tried_again_later_and_later() {
-    let db = Database::file().await;
+async fn what_cannot_be_deleted_is_tried_again_later_and_later(db: &Database) {
     db.link("a", digest(1)).await;
-    collect(&db, at(24), KEEP).await;
+    collect(db, at(24), KEEP).await;
     let mut now = later(24);
     for seconds in [1, 2, 4, 8] {
         let due = db.metadata.due_objects(now, 10).await.unwrap();
@@ -321,12 +318,10 @@ async fn what_cannot_be_deleted_is_tried_again_later_and_later() {
         let early = now.minus(Duration::from_micros(1));
         assert_eq!(db.metadata.due_objects(early, 10).await.unwrap(), []);
     }
-    assert_eq!(empty_outbox(&db, now).await.len(), 1);
+    assert_eq!(empty_outbox(db, now).await.len(), 1);
 }
 
-#[tokio::test]
-async fn a_rehearsal_says_what_a_round_does_and_changes_nothing() {
-    let db = Database::file().await;
+async fn a_rehearsal_says_what_a_round_does_and_changes_nothing(db: &Database) {
     for layer in [1, 2, 3] {
         db.link("a", digest(layer)).await;
     }
@@ -353,7 +348,7 @@ async fn a_rehearsal_says_what_a_round_does_and_changes_nothing() {
         ];
         tables.map(|table| db.count(table))
     };
-    let before = everything(&db);
+    let before = everything(db);
     let untagged = vec![(name("a"), digest(103))];
     let rehearse = |limit| {
         db.metadata
@@ -363,19 +358,17 @@ async fn a_rehearsal_says_what_a_round_does_and_changes_nothing() {
     assert!(!some.is_empty() && !all);
     let (rehearsed, all) = rehearse(1000).await.unwrap();
     assert!(all);
-    assert_eq!(everything(&db), before);
+    assert_eq!(everything(db), before);
     let rehearsed: BTreeSet<String> = rehearsed.iter().map(shown).collect();
 
     db.metadata.queue_untagged(untagged, NOW).await.unwrap();
-    let done = collect(&db, at_once(), DELETE).await;
+    let done = collect(db, at_once(), DELETE).await;
     assert_eq!(rehearsed, done.into_iter().collect::<BTreeSet<_>>());
     // Both images and all three layers, the third of which nobody ever used.
     assert_eq!(rehearsed.len(), 2 + 3 + 3, "{rehearsed:?}");
 }
 
-#[tokio::test]
-async fn reasons_are_given() {
-    let db = Database::file().await;
+async fn reasons_are_given(db: &Database) {
     db.link("a", digest(1)).await;
     db.link("a", digest(2)).await;
     db.metadata

@@ -268,7 +268,7 @@ async fn a_tag_keeps_its_past(db: &Database) {
         );
     }
     assert_eq!(db.get("a", "latest").await.unwrap(), "102");
-    if db.is_file() {
+    if db.is_open() {
         let steps = "old_digest IS NULL AND new_digest IS NOT NULL";
         assert_eq!(
             db.count(&format!("tag_history WHERE reason = 3 AND {steps}")),
@@ -338,7 +338,7 @@ async fn content_without_a_link_is_queued(db: &Database) {
         "nothing will delete the bytes of a manifest that could not be read"
     );
     assert!(db.metadata.content(&digest(1)).await.unwrap().is_some());
-    if db.is_file() {
+    if db.is_open() {
         assert_eq!(db.count("gc_blob_queue"), 2);
         assert_eq!(db.count("blobs"), 4);
     }

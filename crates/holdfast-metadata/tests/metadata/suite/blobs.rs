@@ -20,7 +20,8 @@ on_every_engine!(
 
 async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
     db.metadata.create_upload(upload("a/b", 1)).await.unwrap();
-    assert!(db.metadata.key_is_free("k1", &digest(1)).await.unwrap());
+    let free = db.metadata.key_is_free("k1", &digest(1)).await.unwrap();
+    assert_eq!(free, !db.metadata.is_shared());
     let mut finished = blob("a/b", digest(1), "k1");
     finished.upload = Some(upload_id(1));
     assert_eq!(

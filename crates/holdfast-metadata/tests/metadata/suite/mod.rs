@@ -11,9 +11,7 @@ mod uploads;
 /// Makes a test of each behaviour for each engine.
 macro_rules! on_every_engine {
     ($($behaviour:ident),* $(,)?) => {
-        mod file {
-            $(#[tokio::test] async fn $behaviour() { super::$behaviour(&super::Database::file().await).await })*
-        }
+        crate::fixture::on_every_database!($($behaviour),*);
         mod memory {
             $(#[tokio::test] async fn $behaviour() { super::$behaviour(&super::Database::memory().await).await })*
         }

@@ -1,0 +1,294 @@
+//! A PostgreSQL server of the tests' own.
+//!
+//! One for the whole test process ([`Postgres::shared`]), with a database for each test, or one that a test may halt
+//! and start again. A shell beside it waits for the end of the test process, however that comes, and ends the server
+//! then. PostgreSQL refuses to run as root; for root it runs as the user `postgres` of Debian's package.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, thread};
+
+use crate::{eventually, find_program};
+
+/// Where Debian has the server's programs, which are not in the path.
+const DEBIAN_PROGRAMS: &str = "/usr/lib/postgresql";
+/// Who it runs as when the tests run as root.
+const USER: &str = "postgres";
+
+/// Ends the server when told so by a line, or by the end of whoever started it; then the directory goes as well.
+const SUPERVISOR: &str = r#"
+"$@" & server=$!
+read word || word=gone
+kill -QUIT $server; wait $server
+[ "$word" = halt ] || rm -rf "$DIRECTORY"
+"#;
+
+/// A PostgreSQL server; dropping it ends it and removes its data.
+#[derive(Debug)]
+pub struct Postgres {
+    directory: PathBuf,
+    port: u16,
+    supervisor: Option<Child>,
+}
+
+/// A database on such a server, dropped with the server.
+#[derive(Clone, Debug)]
+pub struct PostgresDatabase {
+    directory: PathBuf,
+    port: u16,
+    name: String,
+}
+
+impl Postgres {
+    /// The server that all tests of this process share.
+    #[must_use]
+    pub fn shared() -> &'static Postgres {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Postgres::start)
+    }
+
+    /// A server of this test alone.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start() -> Postgres {
+        let directory = tempfile::Builder::new()
+            .prefix("holdfast-postgres-")
+            .tempdir()
+            .expect("making a directory for PostgreSQL")
+            .keep();
+        if is_root() {
+            let user = Command::new("id").args(["-u", USER]).output();
+            let user = user.expect("asking for a user's number").stdout;
+            let user: u32 = String::from_utf8_lossy(&user)
+                .trim()
+                .parse()
+                .expect("the user postgres, of Debian's package postgresql");
+            std::os::unix::fs::chown(&directory, Some(user), Some(user))
+                .expect("giving PostgreSQL its directory");
+        }
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))
+            .expect("closing PostgreSQL's directory");
+        let mut server = Postgres {
+            port: free_port(),
+            directory,
+            supervisor: None,
+        };
+        // A language whose order is not that of bytes, as an operator's may be.
+        let made = as_user(&program("initdb"))
+            .args(["--no-sync", "--auth=trust", "--username=holdfast"])
+            .args(["--encoding=UTF8", "--locale=C.UTF-8"])
+            .args(["--locale-provider=icu", "--icu-locale=en-US", "--pgdata"])
+            .arg(server.data())
+            .stdin(Stdio::null())
+            .output()
+            .expect("running initdb");
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        server.resume();
+        server
+    }
+
+    /// Starts the server again after [`halt`](Self::halt).
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn resume(&mut self) {
+        let log = fs::File::create(self.directory.join("log")).expect("opening PostgreSQL's log");
+        let errors = log.try_clone().expect("duplicating PostgreSQL's log");
+        let server = as_user(&program("postgres"));
+        let mut supervisor = Command::new("sh");
+        supervisor
+            .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(server.get_program())
+            .args(server.get_args())
+            .arg("-D")
+            .arg(self.data())
+            .arg("-k")
+            .arg(&self.directory)
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        for setting in [
+            "fsync=off",
+            "full_page_writes=off",
+            "max_connections=300",
+            "deadlock_timeout=200ms",
+        ] {
+            supervisor.args(["-c", setting]);
+        }
+        supervisor
+            .env("DIRECTORY", &self.directory)
+            .stdin(Stdio::piped())
+            .stdout(log)
+            .stderr(errors);
+        self.supervisor = Some(supervisor.spawn().expect("starting PostgreSQL"));
+        let everyone = self.named("postgres");
+        eventually("PostgreSQL answers", || {
+            everyone.try_query("SELECT 1").is_ok()
+        });
+    }
+
+    /// Ends the server at once, as a crash would. Its data stay.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn halt(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.take() {
+            let mut words = supervisor.stdin.take().expect("a pipe to the supervisor");
+            words.write_all(b"halt\n").expect("halting PostgreSQL");
+            drop(words);
+            supervisor.wait().expect("waiting for PostgreSQL's end");
+        }
+    }
+
+    /// A new, empty database.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[must_use]
+    pub fn database(&self) -> PostgresDatabase {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test{}", MADE.fetch_add(1, Ordering::Relaxed));
+        self.named("postgres")
+            .execute(&format!("CREATE DATABASE {name}"));
+        self.named(&name)
+    }
+
+    /// All the server has said since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    fn named(&self, name: &str) -> PostgresDatabase {
+        PostgresDatabase {
+            directory: self.directory.clone(),
+            port: self.port,
+            name: name.to_owned(),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.take() {
+            drop(supervisor.stdin.take());
+            let _ = supervisor.wait();
+        } else {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+        if thread::panicking() {
+            eprintln!("--- PostgreSQL's log\n{}---", self.log());
+        }
+    }
+}
+
+impl PostgresDatabase {
+    /// How the driver is told where it is.
+    #[must_use]
+    pub fn connection(&self) -> String {
+        format!(
+            "host={} port={} user=holdfast dbname={}",
+            self.directory.display(),
+            self.port,
+            self.name
+        )
+    }
+
+    /// The same as a URL, over TCP.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://holdfast@127.0.0.1:{}/{}", self.port, self.name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs SQL; the rows, a line each, columns apart by `|`.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[track_caller]
+    #[must_use]
+    pub fn query(&self, sql: &str) -> String {
+        self.try_query(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs SQL whose answer nobody wants.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[track_caller]
+    pub fn execute(&self, sql: &str) {
+        let _ = self.query(sql);
+    }
+
+    /// Runs SQL, for its rows or the server's error.
+    ///
+    /// # Errors
+    /// When the server refuses, or there is none.
+    pub fn try_query(&self, sql: &str) -> Result<String, String> {
+        let output = Command::new(program("psql"))
+            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
+            .args(["--set=ON_ERROR_STOP=1", "--username=holdfast", "--host"])
+            .arg(&self.directory)
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--dbname={}", self.name))
+            .args(["--command", sql])
+            .stdin(Stdio::null())
+            .output()
+            .expect("running psql");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout)
+                .trim_end()
+                .to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command that runs as somebody PostgreSQL runs for.
+fn as_user(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]);
+    command.arg(program);
+    command
+}
+
+/// One of PostgreSQL's programs: the newest of Debian's, or the one in the path.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir(DEBIAN_PROGRAMS).into_iter().flatten();
+    let newest = versions
+        .filter_map(|version| Some(version.ok()?.path().join("bin").join(name)))
+        .filter(|path| path.is_file())
+        .max();
+    newest.unwrap_or_else(|| find_program(name))
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("looking for a free port");
+    listener.local_addr().expect("the port of a socket").port()
+}
