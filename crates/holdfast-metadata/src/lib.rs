@@ -43,6 +43,7 @@ mod sqlite;
 mod statements;
 mod tag_history;
 mod tags;
+mod transfer;
 mod uploads;
 
 pub use adoption::{
@@ -75,6 +76,7 @@ pub use pulls::Pull;
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;
 pub use tag_history::{TagChange, TagReason};
+pub use transfer::{Copied, copy_database};
 pub use uploads::{ExpiredUpload, NewUpload, OpenUpload, Upload, UploadCreated, UploadProgress};
 
 /// What every call answers.

@@ -223,7 +223,7 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn BlobStore>, Option<PathB
     // The snapshots are in the bucket; the logs stand beside the database, which is no use without its disk anyway.
     let logs = match &config.metadata {
         config::Metadata::File(path) => Some(private_directory(path.with_added_extension("redo"))?),
-        config::Metadata::InMemory => None,
+        config::Metadata::InMemory | config::Metadata::Postgres(_) => None,
     };
     Ok((store, logs))
 }
@@ -273,7 +273,7 @@ async fn open_with_snapshots(
     accept_empty: bool,
 ) -> Result<(Metadata, Option<Snapshots>), String> {
     let metadata = open_metadata(config, &**store, logs, accept_empty).await?;
-    let snapshots = logs.map(|logs| {
+    let snapshots = logs.filter(|_| !metadata.is_shared()).map(|logs| {
         let (store, keep) = (Arc::clone(store), config.snapshots.keep);
         Snapshots::new(metadata.clone(), store, logs.to_owned(), keep)
     });
@@ -296,6 +296,16 @@ async fn open_metadata(
     logs: Option<&Path>,
     accept_empty: bool,
 ) -> Result<Metadata, String> {
+    if let config::Metadata::Postgres(_) = &config.metadata {
+        let (location, whose) = metadata_location(config)?;
+        let opened = Metadata::open(metadata_options(config, location), clock::now()).await;
+        return opened.map_err(|error| {
+            attempt(
+                &format!("cannot use the metadata database, {whose}"),
+                &error,
+            )
+        });
+    }
     let (config::Metadata::File(path), Some(logs)) = (&config.metadata, logs) else {
         let options = metadata_options(config, Location::Memory);
         let opened = Metadata::open(options, clock::now()).await;
@@ -327,6 +337,20 @@ async fn open_metadata(
         opened => opened,
     };
     opened.map_err(|error| attempt("cannot use the metadata database", &error))
+}
+
+/// Where the metadata of a registry that outlives its process is, for programs and for people.
+pub(crate) fn metadata_location(config: &Config) -> Result<(Location, String), String> {
+    match &config.metadata {
+        config::Metadata::File(path) => {
+            Ok((Location::File(path.clone()), path.display().to_string()))
+        }
+        config::Metadata::Postgres(postgres) => {
+            let options = postgres.options(clock::now)?;
+            Ok((Location::Postgres(Box::new(options)), postgres.described()))
+        }
+        config::Metadata::InMemory => Err("metadata in memory ends with its process".to_owned()),
+    }
 }
 
 fn metadata_options(config: &Config, location: Location) -> Options {

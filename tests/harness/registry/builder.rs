@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::port::free_port;
 use super::{PASSWORD, Registry, USER};
-use crate::{Certificates, ObjectServer, Service, Workbench, find_program};
+use crate::{Certificates, ObjectServer, Postgres, Service, Workbench, find_program};
 
 /// Cheapest cost that bcrypt allows: the tests are not about guessing.
 const BCRYPT_COST: u32 = 4;
@@ -151,6 +151,17 @@ impl RegistryBuilder {
         Registry::launch(self, home, certificates, port, config, store)
     }
 
+    /// The metadata in PostgreSQL when the environment asks for it and the test does not say where it is.
+    fn metadata(&self) -> String {
+        let says = |section: &str| self.sections.lines().any(|line| line.starts_with(section));
+        let elsewhere = self.program.is_some() || self.driver.is_some() || says("metadata:");
+        if !Registry::is_on_postgres() || elsewhere {
+            return String::new();
+        }
+        let database = Postgres::shared().database();
+        format!("metadata:\n  postgres:\n    url: {}\n", database.url())
+    }
+
     pub(super) fn address(&self, port: u16) -> SocketAddr {
         let ip: IpAddr = if self.ipv6 {
             Ipv6Addr::LOCALHOST.into()
@@ -177,7 +188,7 @@ impl RegistryBuilder {
         );
         if self.store.is_some() {
             let _ = writeln!(text, "  redirect: {{disable: {}}}", !self.redirect);
-            if self.program.is_none() && !Registry::is_peer() {
+            if self.program.is_none() && !Registry::is_peer() && !Registry::is_on_postgres() {
                 let database = data.join("holdfast/metadata.db");
                 let _ = writeln!(text, "metadata: {{path: {}}}", database.display());
             }
@@ -212,6 +223,6 @@ impl RegistryBuilder {
                 path.display()
             );
         }
-        text + &self.sections
+        text + &self.metadata() + &self.sections
     }
 }

@@ -1,8 +1,10 @@
 //! The registry under test: a process with its own data, configuration file, port and log.
 //!
 //! `HOLDFAST_BIN` names the server's program; without it, it is the `holdfast` that cargo built beside the
-//! running test. `HOLDFAST_TEST_STORAGE=s3` keeps its content in an S3 server of its own. `HOLDFAST_TEST_PEER=docker-registry` starts another registry in its place, to check the
-//! tests themselves against it. Both are called as `<program> serve <config.yml>` with the same configuration.
+//! running test. `HOLDFAST_TEST_STORAGE=s3` keeps its content in an S3 server of its own, and
+//! `HOLDFAST_TEST_METADATA=postgres` its metadata in a PostgreSQL database; tests that look into the SQLite file do not
+//! apply then. `HOLDFAST_TEST_PEER=docker-registry` starts another registry in its place, to check the tests
+//! themselves against it. All are called as `<program> serve <config.yml>` with the same configuration.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -79,6 +81,13 @@ impl Registry {
     #[must_use]
     pub fn is_peer() -> bool {
         process::peer().is_some()
+    }
+
+    /// Whether the metadata is in PostgreSQL, and not in a file that a test can look into.
+    #[must_use]
+    pub fn is_on_postgres() -> bool {
+        !Self::is_peer()
+            && std::env::var("HOLDFAST_TEST_METADATA").is_ok_and(|kind| kind == "postgres")
     }
 
     /// `localhost:<port>`, as it stands in front of a repository's name.

@@ -16,12 +16,13 @@
 mod connection;
 mod error;
 mod migrate;
+mod session;
 mod sql;
 mod tls;
 mod transaction;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +40,7 @@ use crate::{Error, Options, PostgresOptions, Result};
 
 use connection::{Role, Server};
 use error::unavailable;
+pub(crate) use session::Session;
 use transaction::{Fault, PostgresTransaction};
 
 /// How often a change is run that meets others.

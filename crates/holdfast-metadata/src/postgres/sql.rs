@@ -71,8 +71,11 @@ pub(super) fn type_of(param: &Param<'_>) -> Type {
 }
 
 pub(super) fn row(row: &tokio_postgres::Row) -> Result<Row> {
-    let values: Result<Vec<Value>> = (0..row.len()).map(|index| value(row, index)).collect();
-    values.map(Row::new)
+    values(row).map(Row::new)
+}
+
+pub(super) fn values(row: &tokio_postgres::Row) -> Result<Vec<Value>> {
+    (0..row.len()).map(|index| value(row, index)).collect()
 }
 
 fn value(row: &tokio_postgres::Row, index: usize) -> Result<Value> {

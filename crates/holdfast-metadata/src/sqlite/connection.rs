@@ -182,7 +182,8 @@ impl Transaction for SqliteTransaction<'_> {
     }
 }
 
-fn value(stored: ValueRef<'_>) -> rusqlite::Result<Value> {
+/// A value as it is stored.
+pub(crate) fn value(stored: ValueRef<'_>) -> rusqlite::Result<Value> {
     Ok(match stored {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(value) => Value::Integer(value),

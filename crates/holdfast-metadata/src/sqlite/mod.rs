@@ -31,8 +31,8 @@ use crate::operation::{Operation, Write};
 use crate::{EngineFault, Error, Location, Options, Result, migrations};
 
 use checkpoint::Checkpointer;
-pub(crate) use connection::failure;
 use connection::{Mode, SqliteTransaction, ready};
+pub(crate) use connection::{failure, value};
 pub use pinned::Pinned;
 use pinned::Pins;
 use redo::{Redo, RedoTotals, Start};
@@ -40,6 +40,11 @@ use writer::Writer;
 
 /// Fewest and most read connections; between them, one per processor.
 const READERS: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// A connection that writes to a database nobody else has open.
+pub(crate) fn writable(path: &Path) -> Result<Connection> {
+    connection::open(path, Mode::Write)
+}
 
 /// The engine.
 #[derive(Debug)]

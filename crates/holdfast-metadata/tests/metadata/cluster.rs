@@ -189,7 +189,7 @@ impl Pusher {
         let mut image = manifest(repository, 100 + number);
         image.blobs = layers.map(|number| layer(digest(number))).to_vec();
         // One of its layers may come later.
-        image.blobs[1].required = number % 2 == 0;
+        image.blobs[1].required = number.is_multiple_of(2);
         if self.chance.below(2) == 0 {
             image.tags = vec![tag("v1")];
         }
@@ -226,7 +226,9 @@ impl Pusher {
         });
         match unless_busy(linked.await) {
             Some(Linked::Stored | Linked::Surplus { .. } | Linked::Healed { .. }) => {}
-            Some(Linked::KeyTaken) => panic!("{key} was used by nobody else"),
+            Some(Linked::KeyTaken | Linked::SessionEnded) => {
+                panic!("{key} was used by nobody else")
+            }
             // Certainly not linked.
             None => self.store.delete(&key),
         }

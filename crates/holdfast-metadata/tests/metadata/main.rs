@@ -12,3 +12,4 @@ mod model;
 mod race;
 mod recovery;
 mod suite;
+mod transfer;

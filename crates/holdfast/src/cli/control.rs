@@ -109,9 +109,14 @@ pub(super) fn socket(config: &Config) -> Option<PathBuf> {
         Driver::InMemory => None,
         Driver::S3(_) | Driver::Gcs(_) | Driver::Azure(_) => match &config.metadata {
             Metadata::File(path) => Some(path.with_file_name("control.sock")),
-            Metadata::InMemory => None,
+            Metadata::InMemory | Metadata::Postgres(_) => None,
         },
     }
+}
+
+/// Whether a server on this machine has the data of this configuration.
+pub(super) fn is_served(config: &Config) -> bool {
+    socket(config).is_some_and(|socket| connect(&socket).is_ok())
 }
 
 impl Control {

@@ -18,6 +18,7 @@ mod htpasswd;
 mod import;
 mod maintenance;
 mod manifest;
+mod metadata;
 mod restore;
 mod serve;
 mod tag;
@@ -76,6 +77,11 @@ enum Command {
     Manifest {
         #[command(subcommand)]
         command: manifest::Command,
+    },
+    /// Move the metadata to another database.
+    Metadata {
+        #[command(subcommand)]
+        command: metadata::Command,
     },
     /// Turn read-only mode on and off.
     Maintenance {
@@ -167,6 +173,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Gc(arguments)) => gc::run(*arguments),
         Some(Command::Tag { command }) => tag::run(command),
         Some(Command::Manifest { command }) => manifest::run(command),
+        Some(Command::Metadata { command }) => metadata::run(command),
         Some(Command::Maintenance { command }) => maintenance::run(command),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Uploads { command }) => uploads::run(command),

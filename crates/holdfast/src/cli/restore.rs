@@ -123,7 +123,11 @@ async fn restored(
     let (Driver::Filesystem { root_directory, .. }, Metadata::File(database)) =
         (&config.storage.driver, &config.metadata)
     else {
-        return Err("a backup is restored to the filesystem driver".to_owned());
+        return Err(
+            "a backup is restored to the filesystem driver with a SQLite database; `holdfast metadata move` brings \
+             it to PostgreSQL from there, and what pg_dump wrote goes back by pg_restore"
+                .to_owned(),
+        );
     };
     let (directory, summary) = find(directory, name).map_err(|error| chain(&error))?;
     let wish = RestoreWish {

@@ -186,6 +186,7 @@ fn banner(config: &Config, listener: &Listener) {
     let metadata = match &config.metadata {
         Metadata::File(path) => whole(path),
         Metadata::InMemory => "memory".to_owned(),
+        Metadata::Postgres(postgres) => postgres.described(),
     };
     tracing::info!(
         data,
@@ -193,6 +194,11 @@ fn banner(config: &Config, listener: &Listener) {
         "holdfast {} keeps its data in {data}",
         crate::VERSION
     );
+    if let (Metadata::Postgres(_), Driver::Filesystem { .. }) =
+        (&config.metadata, &config.storage.driver)
+    {
+        tracing::info!("nodes that share this metadata must share {data} as well");
+    }
     let tls = if config.http.tls.is_some() {
         ", tls"
     } else {

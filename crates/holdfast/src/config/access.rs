@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auth::Auth;
+use super::postgres::Postgres;
 use super::reader::Section;
 use super::storage::Driver;
 
@@ -14,10 +15,16 @@ pub enum Metadata {
     File(PathBuf),
     /// Memory; lost at exit.
     InMemory,
+    /// A PostgreSQL database, which other nodes may share.
+    Postgres(Box<Postgres>),
 }
 
 impl Metadata {
     pub(super) fn read(metadata: &Section<'_>, driver: &Driver) -> Self {
+        let postgres = metadata.section("postgres");
+        if postgres.is_set() {
+            return Self::read_postgres(metadata, &postgres, driver);
+        }
         match (metadata.path_of("path"), driver) {
             (Some(_), Driver::InMemory) => {
                 let text = "a database that outlives the content in memory would describe what is gone; remove it";
@@ -35,6 +42,28 @@ impl Metadata {
                 Self::InMemory
             }
         }
+    }
+}
+
+impl Metadata {
+    fn read_postgres(metadata: &Section<'_>, postgres: &Section<'_>, driver: &Driver) -> Self {
+        if metadata.has("path") {
+            metadata.refuse(
+                "path",
+                "metadata is in one place: remove this or metadata.postgres",
+            );
+        }
+        if *driver == Driver::InMemory {
+            let text = "a database that outlives the content in memory would describe what is gone; remove it";
+            metadata.refuse("postgres", text);
+        }
+        if metadata.has("snapshots") {
+            metadata.warn(
+                "snapshots",
+                "has no effect: PostgreSQL has backups of its own, such as pg_dump and pg_basebackup",
+            );
+        }
+        Self::Postgres(Box::new(Postgres::read(postgres)))
     }
 }
 

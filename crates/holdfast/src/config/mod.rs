@@ -24,6 +24,7 @@ mod limits;
 mod listen;
 mod log;
 mod middleware;
+mod postgres;
 mod problem;
 mod reader;
 mod reference;
@@ -53,6 +54,7 @@ pub use log::{Formatter, Log, LogLevel};
 pub use middleware::{
     AmazonAddresses, CloudFront, Middleware, RepositoryNames, Rewrite, StorageMiddleware,
 };
+pub use postgres::Postgres;
 pub use problem::{Error, Level, Problem, Warning};
 pub use reference::reference_markdown;
 pub use schema::json_schema;

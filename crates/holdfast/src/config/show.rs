@@ -2,12 +2,12 @@
 //!
 //! Every key that takes effect is listed with its value; a comment says where a value that is not
 //! the default was set. Secrets are masked. What has no value and no default is left out, as are
-//! the storage driver and the auth types that were not chosen.
+//! the storage driver, the auth types and the database that were not chosen.
 
 use super::access::Metadata;
 use super::aliases::ONE_OF;
 use super::check::join;
-use super::document::{Location, Meaning, Node, Scalar, Value};
+use super::document::{Location, Map, Meaning, Node, Scalar, Value};
 use super::duration;
 use super::environment::NOT_DRIVERS;
 use super::keys::{Branch, Status, tree};
@@ -36,7 +36,7 @@ impl Page<'_> {
         for child in branch.children.iter().filter(|child| child.is_effective()) {
             let path = join(path, child.name);
             let node = map.and_then(|map| map.get(child.name));
-            if is_choice(&path) && node.is_none() {
+            if (is_choice(&path) && node.is_none()) || self.is_moot(&path, node, map) {
                 continue;
             }
             self.key(child.name, child, node, &path, depth);
@@ -52,6 +52,19 @@ impl Page<'_> {
                     depth,
                 );
             }
+        }
+    }
+
+    /// Whether the defaults of a key mean nothing beside what was chosen: the other database, or words beside a URL.
+    fn is_moot(&self, path: &str, node: Option<&Node>, beside: Option<&Map>) -> bool {
+        let postgres = matches!(self.config.metadata, Metadata::Postgres(_));
+        match path {
+            "metadata.postgres" => !postgres,
+            "metadata.snapshots" => postgres && node.is_none(),
+            "metadata.postgres.port" | "metadata.postgres.database" => {
+                node.is_none() && beside.is_some_and(|map| map.get("url").is_some())
+            }
+            _ => false,
         }
     }
 

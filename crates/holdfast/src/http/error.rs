@@ -394,11 +394,12 @@ fn metadata_error(cause: &holdfast_metadata::Error) -> Error {
     match cause {
         E::Full(_) => full(),
         E::Busy(_) | E::Overloaded | E::Closed => overloaded(),
-        E::Unavailable(_)
-        | E::Corrupt(_)
-        | E::NewerSchema { .. }
-        | E::ChangedSchema { .. }
-        | E::Internal(_) => inside(),
+        E::Unavailable(_) => {
+            unavailable("the metadata database is not available").header(RETRY_AFTER, "1")
+        }
+        E::Corrupt(_) | E::NewerSchema { .. } | E::ChangedSchema { .. } | E::Internal(_) => {
+            inside()
+        }
     }
 }
 

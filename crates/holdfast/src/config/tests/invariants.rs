@@ -91,6 +91,13 @@ const ALTERNATIVES: [&str; 8] = [
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {s3: {bucket: b, region: r}}\nmiddleware: {storage: [{name: cloudfront, options: {baseurl: d.example.com, privatekey: /k, keypairid: K, duration: 1h, ipfilteredby: awsregion, awsregion: 'us-east-1, us-west-2', updatefrequency: 6h, updatefrenquency: 6h, iprangesurl: 'https://ranges.example.com'}}]}\n",
 ];
 
+/// PostgreSQL, by words and by a URL.
+const POSTGRES: [&str; 3] = [
+    "version: 0.1\nstorage: {filesystem: {rootdirectory: /srv/registry}}\nhttp: {addr: 'localhost:1'}\nmetadata: {postgres: {host: db, passwordfile: /password}}\n",
+    "version: 0.1\nstorage: {filesystem: {rootdirectory: /srv/registry}}\nhttp: {addr: 'localhost:1'}\nmetadata: {postgres: {host: db, port: 5433, user: u, password: p, database: d, sslmode: verify-full, rootcert: /ca.pem, maxconnections: 5, connecttimeout: 1s, waittimeout: 1s, statementtimeout: 1s, locktimeout: 1s, preparedstatements: false}}\n",
+    "version: 0.1\nstorage: {filesystem: {rootdirectory: /srv/registry}}\nhttp: {addr: 'localhost:1'}\nmetadata: {postgres: {url: 'postgres://u:p@db.example.com/d', replicas: ['postgres://u@b.example.com/d']}}\n",
+];
+
 /// The paths of a document with list indexes and free keys in the notation of the table.
 fn paths(node: &Node, path: &str, found: &mut BTreeSet<String>) {
     found.insert(path.to_owned());
@@ -116,7 +123,10 @@ fn paths(node: &Node, path: &str, found: &mut BTreeSet<String>) {
 fn every_effective_key_is_read_by_a_section() {
     let mut read = BTreeSet::new();
     let mut set = BTreeSet::new();
-    for text in std::iter::once(EVERYTHING).chain(ALTERNATIVES) {
+    for text in std::iter::once(EVERYTHING)
+        .chain(ALTERNATIVES)
+        .chain(POSTGRES)
+    {
         let notes = Notes::default();
         let source = Source::File {
             path: "c.yml",
@@ -206,6 +216,18 @@ fn what_is_shown_loads_again() {
     let mut expected = loaded_once.config;
     expected.http.secret = Some(Secret::new("[hidden]"));
     assert_eq!(format!("{:?}", again.config), format!("{expected:?}"));
+
+    let postgres = loaded(POSTGRES[0], &[]);
+    let again = loaded(&show(&postgres), &[]);
+    assert_eq!(
+        format!("{:?}", again.config),
+        format!("{:?}", postgres.config)
+    );
+    let masked = show(&loaded(POSTGRES[2], &[]));
+    assert!(
+        !masked.contains("db.example.com") && !masked.contains("5432"),
+        "{masked}"
+    );
 
     let default = show(&load(Source::Default, []).unwrap());
     assert!(

@@ -335,6 +335,10 @@ fn each_error_has_its_place() {
             "metadata: {path: /x.db}",
             "config.yml:4:18: metadata.path: a database that outlives",
         ),
+        (
+            "metadata: {postgres: {host: db}}",
+            "config.yml:4:22: metadata.postgres: a database that outlives",
+        ),
     ] {
         let text = appended(lines);
         assert!(text.starts_with(message), "{lines}\n{text}");

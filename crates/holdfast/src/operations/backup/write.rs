@@ -87,7 +87,12 @@ impl Operations {
         let now = clock::now();
         let view = self.view().await?;
         let Some(database) = &view.file else {
-            let why = "a registry in memory has no database to back up";
+            let why = if self.metadata.is_shared() {
+                "metadata in PostgreSQL is backed up by pg_dump or pg_basebackup, the stored bytes after it by the \
+                 means of their storage"
+            } else {
+                "a registry in memory has no database to back up"
+            };
             return Err(BackupError::Unusable(why.to_owned()));
         };
         let mut summary = Summary {
