@@ -117,7 +117,11 @@ async fn step(client: &Client, migrations: &[Migration], now: Timestamp) -> Resu
 }
 
 async fn has_versions(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let table = "SELECT to_regclass('schema_versions') IS NOT NULL";
+    // Not to_regclass: it answers from the session's cache, which does not know yet what another node has made
+    // while this one waited for the lock.
+    let table =
+        "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relname = 'schema_versions' AND n.nspname = ANY (current_schemas(false)))";
     let rows = client.query_typed(table, &[]).await?;
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }

@@ -44,6 +44,11 @@ impl ToSql for Param<'_> {
             (Param::Integer(value), &Type::INT2) => i16::try_from(*value)?.to_sql(ty, out),
             (Param::Integer(value), &Type::INT4) => i32::try_from(*value)?.to_sql(ty, out),
             (Param::Integer(value), &Type::INT8) => value.to_sql(ty, out),
+            // PostgreSQL's text has no NUL. Nothing that is stored and compared has control characters, so U+0001 stands
+            // where NUL would: below every name, equal to none.
+            (Param::Text(value), &Type::TEXT) if value.contains('\0') => {
+                value.replace('\0', "\u{1}").to_sql(ty, out)
+            }
             (Param::Text(value), &Type::TEXT) => value.to_sql(ty, out),
             (Param::Bytes(value), &Type::BYTEA) => value.to_sql(ty, out),
             (Param::Digest(digest), &Type::BYTEA) => digest.to_bytes().as_slice().to_sql(ty, out),

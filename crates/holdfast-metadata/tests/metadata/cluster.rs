@@ -98,6 +98,22 @@ BEGIN
   END LOOP;
 END $$;";
 
+/// Looks all the time whether a link leads to a blob that is given up, or a live key is in the outbox. At the end
+/// alone it would not be seen: the next push mends it.
+const WATCH: &str = "
+DO $$
+DECLARE until timestamptz := clock_timestamp() + interval '10 seconds'; wrong bigint;
+BEGIN
+  WHILE clock_timestamp() < until LOOP
+    SELECT count(*) INTO wrong FROM repo_blobs l JOIN blobs b ON b.digest = l.digest WHERE b.state = 1;
+    IF wrong > 0 THEN RAISE EXCEPTION 'a link leads to a blob that is given up'; END IF;
+    SELECT count(*) INTO wrong FROM blobs b JOIN gc_object_outbox o ON o.storage_key = b.storage_key
+    WHERE b.state = 0;
+    IF wrong > 0 THEN RAISE EXCEPTION 'a live key is in the outbox'; END IF;
+    PERFORM pg_sleep(0.002);
+  END LOOP;
+END $$";
+
 /// A small generator, so that who does what is the same each time (SplitMix64).
 struct Chance(u64);
 
@@ -268,6 +284,10 @@ async fn collect(node: &Metadata, store: &Store, chance: &mut Chance) {
 async fn storm(database: &PostgresDatabase, store: &Store) -> (u64, u64) {
     let nodes = [node(database, 1).await, node(database, 2).await];
     database.execute(PAUSES);
+    let watch = tokio::task::spawn_blocking({
+        let database = database.clone();
+        move || database.try_query(WATCH)
+    });
     let end = Instant::now() + STORM;
     let mut pushers = Vec::new();
     for number in 0..PUSHERS {
@@ -306,6 +326,7 @@ async fn storm(database: &PostgresDatabase, store: &Store) -> (u64, u64) {
     for collector in collectors {
         collected += collector.await.unwrap();
     }
+    watch.await.unwrap().unwrap();
     (pushed, collected)
 }
 

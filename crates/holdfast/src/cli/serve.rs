@@ -194,11 +194,6 @@ fn banner(config: &Config, listener: &Listener) {
         "holdfast {} keeps its data in {data}",
         crate::VERSION
     );
-    if let (Metadata::Postgres(_), Driver::Filesystem { .. }) =
-        (&config.metadata, &config.storage.driver)
-    {
-        tracing::info!("nodes that share this metadata must share {data} as well");
-    }
     let tls = if config.http.tls.is_some() {
         ", tls"
     } else {

@@ -27,6 +27,9 @@ async fn tags_come_in_pages_in_byte_order(db: &Database) {
     let all = ["10", "9", "B", "_", "a", "a-1", "a.1", "b"]
         .map(str::to_owned)
         .to_vec();
+    // Whatever a client asks to go on after.
+    assert_eq!(tags(Some("\0"), 10).await.unwrap(), all);
+    assert_eq!(tags(Some("a\0b"), 10).await.unwrap(), all[5..]);
     assert_eq!(tags(None, 100).await.unwrap(), all);
     assert_eq!(tags(None, 3).await.unwrap(), all[..3]);
     assert_eq!(tags(Some("B"), 3).await.unwrap(), all[3..6]);
