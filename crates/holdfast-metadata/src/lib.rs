@@ -26,6 +26,7 @@ mod error;
 mod gc;
 mod ids;
 mod integrity;
+mod jobs;
 mod lease;
 mod manifests;
 mod metadata;
@@ -50,7 +51,7 @@ pub use adoption::{
     AdoptTag, AdoptionState, AdoptionWalk, Counts, FoundBlob, FoundRepository, GcHold, OldUpload,
     Problem, ProblemKind, Severity, Stage, TagAdopted,
 };
-pub use blobs::{Blob, LinkBlob, Linked, Unlinked};
+pub use blobs::{Blob, LinkBlob, Linked, LinkedStored, Unlinked};
 pub use contents::{RepositoryBlob, RepositoryManifest};
 pub use error::Error;
 pub use gc::{

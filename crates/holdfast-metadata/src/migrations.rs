@@ -77,6 +77,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../schema/0007_upload_state.sql"),
         compatible_with: 7,
     },
+    Migration {
+        version: 8,
+        name: "nodes",
+        sql: include_str!("../schema/0008_nodes.sql"),
+        compatible_with: 7,
+    },
 ];
 
 /// The version of this release's schema.

@@ -11,7 +11,7 @@ use crate::{Error, Metadata, Result, gc, repositories};
 
 pub(crate) const FIND_UPLOAD: &str =
     "SELECT u.offset_bytes, u.hash_state, u.algorithm, u.created_at, u.expires_at, u.storage_key,
-            u.backend_state, u.doubtful
+            u.backend_state, u.doubtful, u.version
      FROM uploads u JOIN repositories r ON r.id = u.repo_id
      WHERE u.id = ?1 AND r.path = ?2 AND r.deleted_at IS NULL";
 pub(crate) const EXPIRED_UPLOADS: &str = "SELECT r.path, u.id, u.created_at
@@ -69,6 +69,8 @@ pub struct Upload {
     pub backend_state: Option<String>,
     /// Whether a request began to hand over bytes and never saved what became of them.
     pub doubtful: bool,
+    /// Which request was the last to hand over bytes.
+    pub version: u64,
 }
 
 /// How far a session has come.
@@ -125,15 +127,18 @@ impl Metadata {
         self.read(Find { repository, id }).await
     }
 
-    /// Saves progress; whether the session still exists.
+    /// Saves progress; false when the session is gone, or when a later request than the one of this version has
+    /// taken it over.
     pub async fn save_upload(
         &self,
         id: UploadId,
+        version: u64,
         progress: UploadProgress,
         expires_at: Timestamp,
     ) -> Result<bool> {
         self.write(Save {
             id,
+            version,
             progress,
             expires_at,
         })
@@ -141,9 +146,10 @@ impl Metadata {
     }
 
     /// Notes that bytes are about to be handed over, whose fate is unknown until the next
-    /// [`save_upload`](Self::save_upload); whether the session still exists.
-    pub async fn doubt_upload(&self, id: UploadId) -> Result<bool> {
-        self.write(Doubt(id)).await
+    /// [`save_upload`](Self::save_upload), by the request that takes the session over with this version plus one;
+    /// false when it is gone, or was taken over by another.
+    pub async fn doubt_upload(&self, id: UploadId, version: u64) -> Result<bool> {
+        self.write(Doubt { id, version }).await
     }
 
     /// Ends a session without a blob and gives up its storage key; whether it existed.
@@ -244,6 +250,7 @@ impl Operation for Find<'_> {
         let algorithm = row.maybe_integer()?.map(algorithm).transpose()?;
         let (created_at, expires_at, storage_key) = (row.time()?, row.time()?, row.text()?);
         let (backend_state, doubtful) = (row.maybe_text()?, row.integer()? != 0);
+        let version = row.size()?;
         Ok(Some(Upload {
             offset,
             hash_state,
@@ -253,6 +260,7 @@ impl Operation for Find<'_> {
             storage_key,
             backend_state,
             doubtful,
+            version,
         }))
     }
 }
@@ -270,6 +278,7 @@ fn algorithm(code: i64) -> Result<Algorithm> {
 
 struct Save {
     id: UploadId,
+    version: u64,
     progress: UploadProgress,
     expires_at: Timestamp,
 }
@@ -282,7 +291,7 @@ impl Operation for Save {
         let changed = tx
             .execute(
                 "UPDATE uploads SET offset_bytes = ?2, hash_state = ?3, expires_at = ?4, backend_state = ?5,
-                 doubtful = ?6 WHERE id = ?1",
+                 doubtful = ?6 WHERE id = ?1 AND version = ?7",
                 params![
                     self.id.to_string().as_str(),
                     progress.offset,
@@ -290,6 +299,7 @@ impl Operation for Save {
                     self.expires_at,
                     progress.backend_state.as_deref(),
                     i64::from(progress.doubtful),
+                    self.version,
                 ],
             )
             .await?;
@@ -301,7 +311,10 @@ impl Write for Save {
     const DURABILITY: Durability = Durability::Relaxed;
 }
 
-struct Doubt(UploadId);
+struct Doubt {
+    id: UploadId,
+    version: u64,
+}
 
 impl Operation for Doubt {
     type Output = bool;
@@ -309,8 +322,8 @@ impl Operation for Doubt {
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<bool> {
         let changed = tx
             .execute(
-                "UPDATE uploads SET doubtful = 1 WHERE id = ?1",
-                params![self.0.to_string().as_str()],
+                "UPDATE uploads SET doubtful = 1, version = version + 1 WHERE id = ?1 AND version = ?2",
+                params![self.id.to_string().as_str(), self.version],
             )
             .await?;
         Ok(changed > 0)

@@ -154,7 +154,7 @@ impl App {
         let redirects = Redirects::open(&config.middleware.storage, root)?;
         let operations = Operations::new(metadata, store, rules).sending(redirects);
         operations
-            .recover_read_only()
+            .follow_read_only()
             .await
             .map_err(|error| attempt("cannot read whether the registry is read-only", &error))?;
         let swept = operations

@@ -19,10 +19,12 @@ impl Operation for Link {
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Linked> {
         let blob = &self.blob;
-        if let Some(upload) = blob.upload
-            && !is_open(tx, upload).await?
-        {
-            return Ok(Linked::SessionEnded);
+        if let Some((upload, version)) = blob.upload {
+            match last_version(tx, upload).await? {
+                None => return Ok(Linked::SessionEnded),
+                Some(last) if last != version => return Ok(Linked::SessionTaken),
+                Some(_) => {}
+            }
         }
         let linked = self.settle_key(tx).await?;
         if linked == Linked::KeyTaken {
@@ -30,7 +32,7 @@ impl Operation for Link {
         }
         let repo_id = repositories::id_or_new(tx, &blob.repository, blob.now).await?;
         attach(tx, repo_id, blob.digest, self.lease_until).await?;
-        if let Some(upload) = blob.upload {
+        if let Some((upload, _)) = blob.upload {
             tx.execute(
                 "DELETE FROM uploads WHERE id = ?1",
                 params![upload.to_string().as_str()],
@@ -45,13 +47,14 @@ impl Write for Link {
     const DURABILITY: Durability = Durability::Durable;
 }
 
-/// Whether the session is there, and stays while this transaction lasts. Who ends it otherwise deletes its bytes.
-async fn is_open<T: Transaction>(tx: &mut T, upload: UploadId) -> Result<bool> {
-    let session = "SELECT 1 FROM uploads WHERE id = ?1 /*FOR UPDATE*/";
+/// The version of a session that is there, and stays while this transaction lasts. Who ends it otherwise deletes its
+/// bytes.
+async fn last_version<T: Transaction>(tx: &mut T, upload: UploadId) -> Result<Option<u64>> {
+    let session = "SELECT version FROM uploads WHERE id = ?1 /*FOR UPDATE*/";
     let found = tx
         .first(session, params![upload.to_string().as_str()])
         .await?;
-    Ok(found.is_some())
+    found.map(|mut row| row.size()).transpose()
 }
 
 impl Link {

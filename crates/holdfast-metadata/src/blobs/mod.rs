@@ -26,6 +26,7 @@ pub(crate) use find::{FIND_LINKED, KEY_IN_USE, REPOSITORIES_WITH};
 pub(crate) use link::{attach, mark_used};
 #[cfg(test)]
 pub(crate) use stored::FIND_LIVE;
+pub use stored::LinkedStored;
 
 /// A blob of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub struct LinkBlob {
     /// Where they are.
     pub storage_key: String,
     /// The session they came through, which ends.
-    pub upload: Option<UploadId>,
+    pub upload: Option<(UploadId, u64)>,
     /// The current time.
     pub now: Timestamp,
 }
@@ -79,6 +80,8 @@ pub enum Linked {
     /// Nothing was changed: another request, perhaps on another node, has ended the upload session. The
     /// bytes may be what it has linked.
     SessionEnded,
+    /// Nothing was changed: a later request has taken the session over, and may go on with these very bytes.
+    SessionTaken,
 }
 
 /// What became of a blob to be removed from a repository.

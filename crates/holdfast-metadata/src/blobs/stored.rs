@@ -17,15 +17,16 @@ impl Metadata {
         self.read(FindLive { digest }).await
     }
 
-    /// Links a blob that is stored already and ends the session that brought its bytes again; its
-    /// size, or `None` if it is not stored any more. The caller has seen the bytes hash to the digest.
+    /// Links a blob that is stored already and ends the session that brought its bytes again, unless a later request
+    /// has taken that over; `None` if the blob is not stored any more. The caller has seen the bytes hash to the
+    /// digest.
     pub async fn link_stored_blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        upload: Option<UploadId>,
+        upload: Option<(UploadId, u64)>,
         now: Timestamp,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<LinkedStored>> {
         let lease_until = now.plus(self.grace());
         self.write(LinkStored {
             repository: repository.clone(),
@@ -36,6 +37,15 @@ impl Metadata {
         })
         .await
     }
+}
+
+/// A blob that was linked without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkedStored {
+    /// Its size.
+    pub size: u64,
+    /// The session has ended, if there was one. Otherwise its bytes are another request's.
+    pub session_ended: bool,
 }
 
 struct FindLive<'a> {
@@ -60,15 +70,15 @@ impl Operation for FindLive<'_> {
 struct LinkStored {
     repository: RepositoryName,
     digest: Digest,
-    upload: Option<UploadId>,
+    upload: Option<(UploadId, u64)>,
     lease_until: Timestamp,
     now: Timestamp,
 }
 
 impl Operation for LinkStored {
-    type Output = Option<u64>;
+    type Output = Option<LinkedStored>;
 
-    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Option<u64>> {
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Option<LinkedStored>> {
         let locked = "SELECT size_bytes FROM blobs WHERE digest = ?1 AND state = 0 /*FOR SHARE*/";
         let Some(mut row) = tx.first(locked, params![self.digest]).await? else {
             return Ok(None);
@@ -76,12 +86,16 @@ impl Operation for LinkStored {
         let size = row.size()?;
         let repo_id = repositories::id_or_new(tx, &self.repository, self.now).await?;
         attach(tx, repo_id, self.digest, self.lease_until).await?;
-        if let Some(upload) = self.upload {
+        let mut session_ended = true;
+        if let Some((upload, version)) = self.upload {
             let id = upload.to_string();
-            tx.execute("DELETE FROM uploads WHERE id = ?1", params![id.as_str()])
-                .await?;
+            let ended = "DELETE FROM uploads WHERE id = ?1 AND version = ?2";
+            session_ended = tx.execute(ended, params![id.as_str(), version]).await? > 0;
         }
-        Ok(Some(size))
+        Ok(Some(LinkedStored {
+            size,
+            session_ended,
+        }))
     }
 }
 

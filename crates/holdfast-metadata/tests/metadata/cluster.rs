@@ -242,7 +242,7 @@ impl Pusher {
         });
         match unless_busy(linked.await) {
             Some(Linked::Stored | Linked::Surplus { .. } | Linked::Healed { .. }) => {}
-            Some(Linked::KeyTaken | Linked::SessionEnded) => {
+            Some(Linked::KeyTaken | Linked::SessionEnded | Linked::SessionTaken) => {
                 panic!("{key} was used by nobody else")
             }
             // Certainly not linked.

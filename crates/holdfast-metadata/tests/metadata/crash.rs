@@ -27,7 +27,7 @@ async fn child_that_aborts() {
         doubtful: false,
     };
     metadata
-        .save_upload(upload_id(1), progress, later(9))
+        .save_upload(upload_id(1), 0, progress, later(9))
         .await
         .unwrap();
     for number in 0..MANIFESTS {

@@ -153,7 +153,9 @@ impl World {
                         // Where keys are used again, the bytes move to another name that is used again.
                         Pusher::Stored(format!("{key}+"))
                     }
-                    Linked::SessionEnded => unreachable!("these pushes have no session"),
+                    Linked::SessionEnded | Linked::SessionTaken => {
+                        unreachable!("these pushes have no session")
+                    }
                 }
             }
             Pusher::Linked => {

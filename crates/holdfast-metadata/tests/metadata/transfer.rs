@@ -36,7 +36,7 @@ async fn fill(db: &Database) {
         backend_state: Some("part 1".to_owned()),
         doubtful: true,
     };
-    let saved = db.metadata.save_upload(upload_id(7), progress, later(1));
+    let saved = db.metadata.save_upload(upload_id(7), 0, progress, later(1));
     assert!(saved.await.unwrap());
     db.metadata.begin_adoption(false, true, NOW).await.unwrap();
     db.metadata.put_setting("secret", "x'y\\z").await.unwrap();

@@ -78,10 +78,20 @@ impl Bucket {
     }
 
     pub(super) async fn put(&self, key: &StorageKey, payload: PutPayload) -> Result<()> {
+        /// A service that keeps objects as files may miss the directory when a deletion beside the write has just
+        /// taken the last object out of it.
+        const ATTEMPTS: usize = 4;
         let path = self.path(key.as_str());
-        let put = self.making.put_opts(&path, payload, PutOptions::default());
-        put.await.map_err(failed("write", key.as_str()))?;
-        Ok(())
+        let mut attempt = 1;
+        loop {
+            let payload = payload.clone();
+            let put = self.making.put_opts(&path, payload, PutOptions::default());
+            match put.await {
+                Ok(_) => return Ok(()),
+                Err(object_store::Error::NotFound { .. }) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(failed("write", key.as_str())(error)),
+            }
+        }
     }
 
     /// Size, entity tag and times of an object.

@@ -1,13 +1,16 @@
 //! All jobs that run beside requests: one file per kind.
 
 mod adoption;
+mod alone;
 mod collection;
+mod follow;
 mod scrub;
 mod snapshot;
 mod upload_purging;
 
 use tokio_util::sync::CancellationToken;
 
+use self::alone::Node;
 use crate::app::App;
 use crate::config::{Config, Driver};
 
@@ -23,13 +26,21 @@ pub(crate) fn start(app: &App, config: &Config, stop: &CancellationToken) {
         ));
     }
     operations.redirects().start(stop);
-    tokio::spawn(adoption::run(operations.clone(), stop.clone()));
+    let node = Node::new(operations.metadata().clone());
+    if operations.metadata().is_shared() {
+        tokio::spawn(follow::run(operations.clone(), stop.clone()));
+    }
+    let work = {
+        let (operations, stop) = (operations.clone(), stop.clone());
+        move || adoption::run(operations.clone(), stop.clone())
+    };
+    tokio::spawn(node.clone().alone("adoption", stop.clone(), work));
     if purging.enabled {
-        tokio::spawn(upload_purging::run(
-            operations.clone(),
-            purging.clone(),
-            stop.clone(),
-        ));
+        let work = {
+            let (operations, purging, stop) = (operations.clone(), purging.clone(), stop.clone());
+            move || upload_purging::run(operations.clone(), purging.clone(), stop.clone())
+        };
+        tokio::spawn(node.alone("upload purging", stop.clone(), work));
     }
     if let Some(snapshots) = &app.snapshots {
         let interval = config.snapshots.interval;

@@ -125,16 +125,27 @@ impl Operations {
         self.read_only.state()
     }
 
-    /// Turns the switch as it was left. To be called before the first request only.
-    pub(crate) async fn recover_read_only(&self) -> Result<()> {
+    /// Turns the switch as it was left in the database, perhaps by another node. To be called before the first
+    /// request, and now and then where nodes share a database.
+    pub(crate) async fn follow_read_only(&self) -> Result<()> {
+        let state = &self.read_only.0;
+        let _turning = state.turning.lock().await;
         let text = self.metadata.setting(SETTING).await?.unwrap_or_default();
-        if text.is_empty() {
+        let was = state.switched.load(SeqCst);
+        if text.is_empty() == (was == OFF) {
             return Ok(());
         }
-        // Whatever stands there, somebody turned it on.
-        let since = text.parse().ok().filter(|since| *since != OFF);
-        let since = since.unwrap_or_else(|| clock::now().as_micros());
-        self.read_only.0.switched.store(since, SeqCst);
+        let since = match text.parse() {
+            _ if text.is_empty() => OFF,
+            Ok(since) if since != OFF => since,
+            // Whatever stands there, somebody turned it on.
+            _ => clock::now().as_micros(),
+        };
+        state.switched.store(since, SeqCst);
+        tracing::info!(
+            read_only = since != OFF,
+            "the switch to read-only is turned as the database says"
+        );
         Ok(())
     }
 

@@ -86,7 +86,7 @@ impl Operations {
         if writer.offset() == upload.offset {
             return Ok(upload.offset);
         }
-        self.suspend(id, writer).await
+        self.suspend(id, upload.version, writer).await
     }
 
     /// Appends a chunk and returns the bytes the session holds then.
@@ -99,10 +99,10 @@ impl Operations {
         chunk: Chunk,
     ) -> Result<u64> {
         self.writable()?;
-        let (_guard, upload) = self.hold(repository, id).await?;
+        let (_guard, mut upload) = self.hold(repository, id).await?;
         let mut writer = self.resume(id, &upload).await?;
-        let written = self.write(id, writer.as_mut(), chunk).await;
-        let offset = self.suspend(id, writer).await?;
+        let written = self.write(id, &mut upload, writer.as_mut(), chunk).await;
+        let offset = self.suspend(id, upload.version, writer).await?;
         written.map(|()| offset)
     }
 
@@ -117,10 +117,10 @@ impl Operations {
         chunk: Chunk,
     ) -> Result<()> {
         self.writable()?;
-        let (_guard, upload) = self.hold(repository, id).await?;
+        let (_guard, mut upload) = self.hold(repository, id).await?;
         let mut writer = self.resume(id, &upload).await?;
-        if let Err(error) = self.write(id, writer.as_mut(), chunk).await {
-            self.suspend(id, writer).await?;
+        if let Err(error) = self.write(id, &mut upload, writer.as_mut(), chunk).await {
+            self.suspend(id, upload.version, writer).await?;
             return Err(error);
         }
         let actual = writer.digest(digest.algorithm()).await?;
@@ -135,17 +135,31 @@ impl Operations {
         let _change = match self.change() {
             Ok(change) => change,
             Err(error) => {
-                self.suspend(id, writer).await?;
+                self.suspend(id, upload.version, writer).await?;
                 return Err(error);
             }
         };
         // Of several who push the same content at once, the first stores it and the others find it. Only who
         // has that content may wait here, or anybody could keep its publishers waiting.
         let _publisher = self.publishers.wait(digest).await;
-        if self.is_stored(&digest).await? && self.is_linked(repository, id, &digest).await? {
-            return self.drop_bytes(id, Some(writer)).await;
+        if self.is_stored(&digest).await? {
+            let linked = self.metadata.link_stored_blob(
+                repository,
+                &digest,
+                Some((id, upload.version)),
+                clock::now(),
+            );
+            match linked.await? {
+                Some(linked) if linked.session_ended => {
+                    return self.drop_bytes(id, Some(writer)).await;
+                }
+                // A later request may go on with these bytes.
+                Some(_) => return Ok(()),
+                None => {}
+            }
         }
-        self.publish(repository, id, digest, writer).await
+        self.publish(repository, (id, upload.version), digest, writer)
+            .await
     }
 
     /// Whether this content is stored, as far as its length tells, whoever pushed it.
@@ -165,21 +179,6 @@ impl Operations {
             self.mark_damaged(digest, key, damage).await?;
         }
         Ok(found == Some(blob.size))
-    }
-
-    /// Links content that is stored already and ends the session that brought it again; whether it is there.
-    async fn is_linked(
-        &self,
-        repository: &RepositoryName,
-        id: UploadId,
-        digest: &Digest,
-    ) -> Result<bool> {
-        let now = clock::now();
-        let linked = self
-            .metadata
-            .link_stored_blob(repository, digest, Some(id), now)
-            .await?;
-        Ok(linked.is_some())
     }
 
     /// Drops the bytes of a session that has ended. Its writer, where there is one, may know what there is of them.
@@ -383,14 +382,19 @@ impl Operations {
         }
     }
 
-    async fn suspend(&self, id: UploadId, writer: Box<dyn UploadWriter>) -> Result<u64> {
+    async fn suspend(
+        &self,
+        id: UploadId,
+        version: u64,
+        writer: Box<dyn UploadWriter>,
+    ) -> Result<u64> {
         let progress = writer.suspend().await?;
         let offset = progress.offset;
-        self.record(id, progress).await?;
+        self.record(id, version, progress).await?;
         Ok(offset)
     }
 
-    async fn record(&self, id: UploadId, progress: Progress) -> Result<()> {
+    async fn record(&self, id: UploadId, version: u64, progress: Progress) -> Result<()> {
         let expires_at = clock::now().plus(self.rules.upload_age);
         let progress = UploadProgress {
             offset: progress.offset,
@@ -398,9 +402,10 @@ impl Operations {
             backend_state: progress.state,
             doubtful: progress.doubtful,
         };
-        let open = self.metadata.save_upload(id, progress, expires_at).await?;
+        let saved = self.metadata.save_upload(id, version, progress, expires_at);
+        let open = saved.await?;
         if !open && self.store.is_shared() {
-            // Another node has ended it meanwhile, and could not know of these bytes, unless it made a blob of them.
+            // Another node has ended it meanwhile or taken it over, and could not know of these bytes, unless it made a blob of them.
             return Err(Error::UploadUnknown(id));
         }
         Ok(())
@@ -410,6 +415,7 @@ impl Operations {
     async fn write(
         &self,
         id: UploadId,
+        upload: &mut Upload,
         writer: &mut dyn UploadWriter,
         mut chunk: Chunk,
     ) -> Result<()> {
@@ -430,10 +436,13 @@ impl Operations {
         let mut recorded = !self.store.is_shared();
         while let Some(frame) = chunk.body.next().await {
             let frame = frame?;
-            if !recorded && !self.metadata.doubt_upload(id).await? {
-                return Err(Error::UploadUnknown(id));
+            if !recorded {
+                if !self.metadata.doubt_upload(id, upload.version).await? {
+                    return Err(Error::UploadUnknown(id));
+                }
+                upload.version += 1;
+                recorded = true;
             }
-            recorded = true;
             writer.write(frame).await?;
         }
         Ok(())
@@ -470,7 +479,7 @@ impl Operations {
     async fn publish(
         &self,
         repository: &RepositoryName,
-        id: UploadId,
+        (id, version): (UploadId, u64),
         digest: Digest,
         writer: Box<dyn UploadWriter>,
     ) -> Result<()> {
@@ -484,7 +493,7 @@ impl Operations {
             && self.store.needs_tidying(staged)
         {
             // In this order: the row names what is deleted until it names the object instead.
-            self.record(id, staged.clone()).await?;
+            self.record(id, version, staged.clone()).await?;
             self.store.tidy_upload(id, staged).await?;
         }
         let linked = self
@@ -494,7 +503,7 @@ impl Operations {
                 digest,
                 size,
                 storage_key: key.as_str().to_owned(),
-                upload: Some(id),
+                upload: Some((id, version)),
                 now: clock::now(),
             })
             .await;
@@ -512,16 +521,18 @@ impl Operations {
             // With a surplus somebody else's bytes are the blob, and the collector deletes ours.
             Ok(Linked::Stored | Linked::Surplus { .. }) => Ok(()),
             Ok(Linked::KeyTaken) => {
-                self.take_back(id, &key, staged).await?;
+                self.take_back((id, version), &key, staged).await?;
                 Err(Error::Conflict)
             }
             Ok(Linked::SessionEnded) => self.settle_ended(id, &digest, key).await,
+            // Whatever is stored is swept when that request ends the session.
+            Ok(Linked::SessionTaken) => Err(Error::UploadUnknown(id)),
             Err(error) => {
                 // Where it is certain that nothing was linked, the session gets its bytes back and the client may
                 // try again. The publisher's lock keeps others from this key meanwhile.
                 use holdfast_metadata::Error as E;
                 if matches!(error, E::Busy(_) | E::Overloaded | E::Full(_) | E::Closed) {
-                    self.take_back(id, &key, staged).await?;
+                    self.take_back((id, version), &key, staged).await?;
                 }
                 Err(error.into())
             }
@@ -542,12 +553,12 @@ impl Operations {
     /// Gives a session the bytes of a commit back that came to nothing.
     async fn take_back(
         &self,
-        id: UploadId,
+        (id, version): (UploadId, u64),
         key: &StorageKey,
         staged: Option<Progress>,
     ) -> Result<()> {
         match staged {
-            Some(staged) => self.record(id, staged).await,
+            Some(staged) => self.record(id, version, staged).await,
             None => Ok(self.store.uncommit_upload(id, key).await?),
         }
     }

@@ -23,7 +23,7 @@ async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
     let free = db.metadata.key_is_free("k1", &digest(1)).await.unwrap();
     assert_eq!(free, !db.metadata.is_shared());
     let mut finished = blob("a/b", digest(1), "k1");
-    finished.upload = Some(upload_id(1));
+    finished.upload = Some((upload_id(1), 0));
     assert_eq!(
         db.metadata.link_blob(finished.clone()).await.unwrap(),
         Linked::Stored
@@ -50,6 +50,21 @@ async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
         db.metadata.link_blob(finished).await.unwrap(),
         Linked::SessionEnded,
         "a session ends once"
+    );
+
+    db.metadata.create_upload(upload("a/b", 2)).await.unwrap();
+    assert!(db.metadata.doubt_upload(upload_id(2), 0).await.unwrap());
+    let mut overtaken = blob("a/b", digest(2), "k2");
+    overtaken.upload = Some((upload_id(2), 0));
+    assert_eq!(
+        db.metadata.link_blob(overtaken.clone()).await.unwrap(),
+        Linked::SessionTaken,
+        "another request has taken it over"
+    );
+    overtaken.upload = Some((upload_id(2), 1));
+    assert_eq!(
+        db.metadata.link_blob(overtaken).await.unwrap(),
+        Linked::Stored
     );
 }
 
@@ -88,7 +103,7 @@ async fn stored_content_is_linked_without_its_bytes(db: &Database) {
     };
     db.metadata.create_upload(upload("b", 1)).await.unwrap();
     assert!(db.metadata.content(&digest(1)).await.unwrap().is_none());
-    assert_eq!(link("b", Some(upload_id(1))).await, None);
+    assert_eq!(link("b", Some((upload_id(1), 0))).await, None);
     assert!(
         db.metadata
             .upload(&name("b"), upload_id(1))
@@ -102,7 +117,8 @@ async fn stored_content_is_linked_without_its_bytes(db: &Database) {
         db.metadata.blob(&name("b"), &digest(1), NOW).await.unwrap(),
         None
     );
-    assert_eq!(link("b", Some(upload_id(1))).await, Some(10));
+    let linked = link("b", Some((upload_id(1), 0))).await.unwrap();
+    assert_eq!((linked.size, linked.session_ended), (10, true));
     assert!(
         db.metadata
             .upload(&name("b"), upload_id(1))

@@ -3,6 +3,7 @@
 mod adoption;
 mod blobs;
 mod database;
+mod jobs;
 mod listings;
 mod manifests;
 mod undo;

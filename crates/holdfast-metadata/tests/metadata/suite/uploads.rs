@@ -46,7 +46,7 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
 
     assert!(
         db.metadata
-            .save_upload(id, progress(77, Some(vec![1, 2])), later(5))
+            .save_upload(id, 0, progress(77, Some(vec![1, 2])), later(5))
             .await
             .unwrap()
     );
@@ -57,9 +57,14 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
     );
     assert_eq!((found.backend_state, found.doubtful), (None, false));
 
-    assert!(db.metadata.doubt_upload(id).await.unwrap());
+    // Of two that go on from the same record, the first has the session, until another takes it over.
+    assert!(db.metadata.doubt_upload(id, 0).await.unwrap());
+    assert!(!db.metadata.doubt_upload(id, 0).await.unwrap());
     let found = db.metadata.upload(&repository, id).await.unwrap().unwrap();
-    assert_eq!((found.offset, found.doubtful), (77, true));
+    assert_eq!((found.offset, found.doubtful, found.version), (77, true, 1));
+    assert!(db.metadata.doubt_upload(id, 1).await.unwrap());
+    let late = db.metadata.save_upload(id, 1, progress(80, None), later(5));
+    assert!(!late.await.unwrap());
     for doubtful in [true, false] {
         let further = UploadProgress {
             backend_state: Some("part 1".to_owned()),
@@ -68,7 +73,7 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
         };
         assert!(
             db.metadata
-                .save_upload(id, further, later(5))
+                .save_upload(id, 2, further, later(5))
                 .await
                 .unwrap()
         );
@@ -100,11 +105,11 @@ async fn an_upload_session_lives_from_creation_to_deletion(db: &Database) {
     );
     assert!(
         !db.metadata
-            .save_upload(id, progress(78, None), later(5))
+            .save_upload(id, 2, progress(78, None), later(5))
             .await
             .unwrap()
     );
-    assert!(!db.metadata.doubt_upload(id).await.unwrap());
+    assert!(!db.metadata.doubt_upload(id, 2).await.unwrap());
     assert_eq!(db.metadata.upload(&repository, id).await.unwrap(), None);
 }
 

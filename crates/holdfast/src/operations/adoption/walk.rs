@@ -69,6 +69,15 @@ impl Operations {
         Ok(())
     }
 
+    /// Takes over how far another node has come, if any is at work.
+    pub(crate) async fn follow_adoption(&self) -> Result<()> {
+        // The walk of this node does so itself.
+        if self.adoption.0.walking.try_lock().is_ok() {
+            self.enter_walk().await?;
+        }
+        Ok(())
+    }
+
     /// Takes what the database says of the walk.
     async fn enter_walk(&self) -> Result<Option<AdoptionWalk>> {
         let _in_order = self.adoption.0.entering.lock().await;
