@@ -6,6 +6,7 @@ mod adoption;
 mod api;
 mod backup;
 mod clients;
+mod cluster;
 mod collection;
 #[cfg(feature = "conformance")]
 mod conformance;

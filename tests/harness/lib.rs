@@ -36,7 +36,7 @@ pub use findings::Findings;
 pub use images::{Blob, Image, Index, digest, random_bytes};
 pub use object_server::{ObjectServer, Service};
 pub use postgres::{Postgres, PostgresDatabase};
-pub use registry::{PASSWORD, Registry, RegistryBuilder, USER};
+pub use registry::{PASSWORD, Registry, RegistryBuilder, USER, free_port};
 pub use shared::Shared;
 pub use small_disk::SmallDisk;
 pub use waiting::eventually;

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -38,7 +39,7 @@ pub enum Service {
 #[derive(Debug)]
 pub struct ObjectServer {
     service: Service,
-    daemon: Daemon,
+    daemon: Mutex<Daemon>,
     home: Workbench,
     port: u16,
 }
@@ -51,52 +52,24 @@ impl ObjectServer {
     #[must_use]
     pub fn start(service: Service) -> Self {
         let (home, port) = (Workbench::new(), free_port());
-        let data = home.path("data");
-        fs::create_dir_all(data.join(BUCKET)).expect("making a directory");
-        let address = format!("127.0.0.1:{port}");
-        let mut command = match service {
-            Service::Versity => {
-                let mut command = Command::new(find_program("versitygw"));
-                command.args([
-                    "--access", S3_KEY, "--secret", S3_SECRET, "--port", &address,
-                ]);
-                command.args(["--keep-alive", "posix", "--sidecar"]);
-                fs::create_dir_all(home.path("attributes")).expect("making a directory");
-                command.arg(home.path("attributes")).arg(&data);
-                command
-            }
-            Service::Moto => {
-                let mut command = Command::new("python3");
-                command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
-                command.arg(port.to_string());
-                command.env("PYTHONPATH", tools().join("moto"));
-                command
-            }
-            Service::Azurite => {
-                let program = "azurite/node_modules/azurite/dist/src/blob/main.js";
-                let mut command = Command::new("node");
-                command.arg(tools().join(program));
-                command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck"]);
-                command.args(["--disableTelemetry", "--blobPort"]);
-                command.arg(port.to_string()).arg("--location").arg(&data);
-                command
-            }
-        };
-        let log = home.path("server.log");
-        let mut daemon = Daemon::start(
-            &format!("{service:?}"),
-            command.current_dir(home.root()),
-            &log,
-        );
-        daemon.wait_until(|| TcpStream::connect(&address).is_ok());
         let server = Self {
             service,
-            daemon,
+            daemon: Mutex::new(launch(service, &home, port)),
             home,
             port,
         };
         server.make_bucket();
         server
+    }
+
+    /// Kills the server and starts it again on what it has on disk.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&self) {
+        let mut daemon = self.daemon.lock().expect("nobody panicked with it");
+        daemon.kill();
+        *daemon = launch(self.service, &self.home, self.port);
     }
 
     fn make_bucket(&self) {
@@ -190,6 +163,48 @@ impl ObjectServer {
     /// What the server has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        self.daemon.log()
+        self.daemon.lock().expect("nobody panicked with it").log()
     }
+}
+
+fn launch(service: Service, home: &Workbench, port: u16) -> Daemon {
+    let data = home.path("data");
+    fs::create_dir_all(data.join(BUCKET)).expect("making a directory");
+    let address = format!("127.0.0.1:{port}");
+    let mut command = match service {
+        Service::Versity => {
+            let mut command = Command::new(find_program("versitygw"));
+            command.args([
+                "--access", S3_KEY, "--secret", S3_SECRET, "--port", &address,
+            ]);
+            command.args(["--keep-alive", "posix", "--sidecar"]);
+            fs::create_dir_all(home.path("attributes")).expect("making a directory");
+            command.arg(home.path("attributes")).arg(&data);
+            command
+        }
+        Service::Moto => {
+            let mut command = Command::new("python3");
+            command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
+            command.arg(port.to_string());
+            command.env("PYTHONPATH", tools().join("moto"));
+            command
+        }
+        Service::Azurite => {
+            let program = "azurite/node_modules/azurite/dist/src/blob/main.js";
+            let mut command = Command::new("node");
+            command.arg(tools().join(program));
+            command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck"]);
+            command.args(["--disableTelemetry", "--blobPort"]);
+            command.arg(port.to_string()).arg("--location").arg(&data);
+            command
+        }
+    };
+    let log = home.path("server.log");
+    let mut daemon = Daemon::start(
+        &format!("{service:?}"),
+        command.current_dir(home.root()),
+        &log,
+    );
+    daemon.wait_until(|| TcpStream::connect(&address).is_ok());
+    daemon
 }

@@ -188,7 +188,8 @@ impl RegistryBuilder {
         );
         if self.store.is_some() {
             let _ = writeln!(text, "  redirect: {{disable: {}}}", !self.redirect);
-            if self.program.is_none() && !Registry::is_peer() && !Registry::is_on_postgres() {
+            let elsewhere = Registry::is_on_postgres() || self.sections.contains("metadata:");
+            if self.program.is_none() && !Registry::is_peer() && !elsewhere {
                 let database = data.join("holdfast/metadata.db");
                 let _ = writeln!(text, "metadata: {{path: {}}}", database.display());
             }

@@ -19,7 +19,7 @@ mod inspect;
 mod port;
 mod process;
 
-pub(crate) use port::free_port;
+pub use port::free_port;
 
 /// The user that a registry with accounts knows.
 pub const USER: &str = "alice";

@@ -9,7 +9,7 @@ const FIRST_PORT: u16 = 20_000;
 const PORT_COUNT: u16 = 10_000;
 
 /// A port nobody listens on, and which this process has not given out before.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(process::id() % u32::from(PORT_COUNT))
         .expect("a remainder below the port count");

@@ -1,0 +1,224 @@
+//! Pushes while nodes, the database and the bucket die, collectors side by side, and a node that is cut off.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use holdfast_tests::http::{Client, Response};
+use holdfast_tests::{Blob, Image, eventually};
+
+use super::Cluster;
+
+const PUSHERS: usize = 8;
+/// Images of each.
+const IMAGES: usize = 25;
+/// Attempts of a request, at one node after the other.
+const ATTEMPTS: usize = 400;
+
+/// Sends a request to one node after the other until one answers in a way that says something.
+fn persist(
+    clients: &[Client],
+    first: usize,
+    send: impl Fn(&Client) -> std::io::Result<Response>,
+) -> Response {
+    for attempt in 0..ATTEMPTS {
+        match send(&clients[(first + attempt) % clients.len()]) {
+            Ok(answer) if answer.status < 500 && answer.status != 429 => return answer,
+            _ => std::thread::sleep(std::time::Duration::from_millis(50)),
+        }
+    }
+    panic!("no node answers");
+}
+
+/// Pushes a blob as clients do: from the beginning, when a session is lost.
+fn push_blob(clients: &[Client], first: usize, repository: &str, blob: &Blob) {
+    for _ in 0..ATTEMPTS {
+        let begin = format!("/v2/{repository}/blobs/uploads/");
+        let session = persist(clients, first, |client| {
+            client.post(&begin).body("").try_send()
+        });
+        let session = session.expect(202).location().to_owned();
+        let end = if session.contains('?') { '&' } else { '?' };
+        let put = format!("{session}{end}digest={}", blob.digest);
+        let answer = persist(clients, first + 1, |client| {
+            client.put(&put).body(&blob.bytes[..]).try_send()
+        });
+        if answer.status == 201 {
+            return;
+        }
+        // The answer of a finished upload may have been lost.
+        let there = format!("/v2/{repository}/blobs/{}", blob.digest);
+        if persist(clients, first, |client| client.head(&there).try_send()).status == 200 {
+            return;
+        }
+    }
+    panic!("a blob cannot be pushed");
+}
+
+fn push_image(clients: &[Client], first: usize, repository: &str, tag: &str, image: &Image) {
+    for blob in image.blobs() {
+        push_blob(clients, first, repository, blob);
+    }
+    let target = format!("/v2/{repository}/manifests/{tag}");
+    let answer = persist(clients, first, |client| {
+        let put = client.put(&target);
+        let put = put.header("Content-Type", image.manifest.media_type);
+        put.body(&image.manifest.bytes[..]).try_send()
+    });
+    let _ = answer.expect(201);
+}
+
+#[track_caller]
+fn assert_whole(client: &Client, repository: &str, reference: &str, image: &Image) {
+    let manifest = client
+        .get(&format!("/v2/{repository}/manifests/{reference}"))
+        .header("Accept", image.manifest.media_type);
+    assert_eq!(manifest.send().expect(200).body, image.manifest.bytes);
+    for blob in image.blobs() {
+        let stored = client.get(&format!("/v2/{repository}/blobs/{}", blob.digest));
+        assert_eq!(stored.send().expect(200).body, blob.bytes);
+    }
+}
+
+#[test]
+fn no_acknowledged_push_is_lost_when_nodes_database_and_bucket_die() {
+    let mut cluster = Cluster::start(3, "gc: {grace: 1h, interval: 100ms}");
+    let pushed = Arc::<Mutex<Vec<(String, String, Arc<Image>)>>>::default();
+    let count = Arc::new(AtomicUsize::new(0));
+    let pushers: Vec<_> = (0..PUSHERS)
+        .map(|pusher| {
+            let (clients, pushed, count) = (cluster.clients(), pushed.clone(), count.clone());
+            std::thread::spawn(move || {
+                for number in 0..IMAGES {
+                    let seed = 5000 + (pusher * IMAGES + number) as u64;
+                    // Now and then more than a part.
+                    let large = if number % 10 == 0 { 6_000_000 } else { 20_000 };
+                    let image = Arc::new(Image::new(seed, &[large, 5000]));
+                    let (repository, tag) = (
+                        format!("storm/{}", pusher % 3),
+                        format!("p{pusher}-{number}"),
+                    );
+                    push_image(&clients, pusher + number, &repository, &tag, &image);
+                    pushed
+                        .lock()
+                        .expect("nobody panicked with it")
+                        .push((repository, tag, image));
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for (number, share) in (1..=8).enumerate() {
+        eventually("pushes go on", || {
+            count.load(Ordering::Relaxed) >= PUSHERS * IMAGES * share / 10
+        });
+        match number % 4 {
+            3 => cluster.store.restart(),
+            1 => {
+                cluster.postgres.halt();
+                cluster.postgres.resume();
+            }
+            _ => {
+                let node = number / 2 % 3;
+                cluster.nodes[node].kill();
+                cluster.nodes[node].restart();
+            }
+        }
+    }
+    for pusher in pushers {
+        pusher.join().expect("every push ends");
+    }
+    let clients = cluster.clients();
+    let pushed = pushed.lock().expect("nobody panicked with it");
+    assert_eq!(pushed.len(), PUSHERS * IMAGES);
+    for (number, (repository, tag, image)) in pushed.iter().enumerate() {
+        assert_whole(&clients[number % 3], repository, tag, image);
+    }
+    let report = cluster.nodes[1].manage(&["check", "--read-data"]).finish();
+    assert_eq!(report.status.code(), Some(0), "{report:?}");
+}
+
+/// Pushes an image where there is no grace: a blob may be gone before its manifest comes, and is pushed again then.
+fn push_untried(client: &Client, reference: &str, image: &Image) {
+    loop {
+        for blob in image.blobs() {
+            client.push_blob("app", blob);
+        }
+        let put = client.put(&format!("/v2/app/manifests/{reference}"));
+        let put = put.header("Content-Type", image.manifest.media_type);
+        if put.body(&image.manifest.bytes[..]).send().status == 201 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn collectors_of_all_nodes_share_the_work_and_take_nothing_in_use() {
+    let cluster = Cluster::start(3, "gc: {grace: 0s, interval: 20ms}");
+    let clients = cluster.clients();
+    let kept = Image::new(6000, &[30_000, 100]);
+    push_untried(&clients[0], "kept", &kept);
+    let pushers: Vec<_> = (0..6)
+        .map(|pusher| {
+            let clients = cluster.clients();
+            std::thread::spawn(move || {
+                for number in 0..10 {
+                    let image = Image::new(6100 + pusher * 100 + number, &[8000, 200]);
+                    let client = &clients[(pusher + number) as usize % 3];
+                    push_untried(client, &image.manifest.digest, &image);
+                    assert_whole(client, "app", &image.manifest.digest, &image);
+                    let target = format!("/v2/app/manifests/{}", image.manifest.digest);
+                    let _ = clients[(pusher + number + 1) as usize % 3]
+                        .delete(&target)
+                        .send()
+                        .expect(202);
+                }
+            })
+        })
+        .collect();
+    for pusher in pushers {
+        pusher.join().expect("every push ends");
+    }
+    let objects = || cluster.database.query("SELECT count(*) FROM blobs");
+    eventually("all that was deleted is collected", || {
+        objects().trim() == "3"
+    });
+    for client in &clients {
+        assert_whole(client, "app", "kept", &kept);
+    }
+}
+
+#[test]
+fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back() {
+    let mut cluster = Cluster::start(1, "");
+    let (partition, url) = cluster.partition();
+    let cut_off = cluster.node(&url, "");
+    cluster.nodes.push(cut_off);
+    let clients = cluster.clients();
+    let image = Image::new(7000, &[10_000]);
+    clients[1].push_image("app", "v1", &image);
+    partition.cut(true);
+    let manifest = |client: &Client| client.get("/v2/app/manifests/v1").send().status;
+    assert_eq!(manifest(&clients[1]), 503);
+    let begin = clients[1].post("/v2/app/blobs/uploads/").body("").send();
+    assert_eq!(begin.status, 503, "{}", begin.text());
+    // The others do not notice.
+    let other = Image::new(7001, &[10_000]);
+    clients[0].push_image("app", "v2", &other);
+    assert_whole(&clients[0], "app", "v1", &image);
+    partition.cut(false);
+    eventually("it is back", || manifest(&clients[1]) == 200);
+    assert_whole(&clients[1], "app", "v2", &other);
+}
+
+#[test]
+fn a_switch_turned_at_one_node_is_turned_at_all() {
+    let cluster = Cluster::start(2, "");
+    let clients = cluster.clients();
+    let begin = |client: &Client| client.post("/v2/app/blobs/uploads/").body("").send().status;
+    cluster.nodes[0].manage(&["maintenance", "on"]).run();
+    eventually("the other refuses too", || begin(&clients[1]) == 405);
+    cluster.nodes[1].manage(&["maintenance", "off"]).run();
+    eventually("both take pushes", || {
+        clients.iter().all(|client| begin(client) == 202)
+    });
+}
