@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use holdfast_tests::{Certificates, Command, DockerEngine, Image, PASSWORD, Registry, USER};
+use holdfast_tests::{
+    Certificates, Command, DockerEngine, Image, PASSWORD, Registry, USER, Workbench,
+};
 use serde_json::Value;
 
 use super::{IMAGE, answering, deploy, engine_with_image, helm, pull, push_and_pull};
@@ -28,9 +30,13 @@ fn compose_files() {
 }
 
 fn every_registry_is_confined(engine: &DockerEngine) {
-    for (name, registries) in [("single", 1), ("tls-htpasswd", 1)] {
+    for (name, registries) in [("single", 1), ("tls-htpasswd", 1), ("cluster", 3)] {
         let file = deploy(&format!("compose/{name}.yml"));
-        let read = compose(engine, &file).arg("config").run();
+        let read = compose(engine, &file)
+            .env("POSTGRES_PASSWORD", "secret")
+            .env("S3_SECRET_KEY", "secret")
+            .arg("config")
+            .run();
         let [read]: [Value; 1] = helm::documents(&read.stdout)
             .try_into()
             .expect("one document");
@@ -50,6 +56,51 @@ fn every_registry_is_confined(engine: &DockerEngine) {
             );
         }
     }
+}
+
+/// What every node of the cluster is started with, by the variables that the compose file sets.
+#[test]
+fn the_configuration_of_a_node() {
+    let file = deploy("compose/cluster/config.yml");
+    let check = |variables: &[&str]| {
+        variables
+            .iter()
+            .fold(Registry::command(), |command, name| {
+                command.env(name, "secret")
+            })
+            .args(["config", "check"])
+            .arg(&file)
+    };
+    let keys = [
+        "REGISTRY_METADATA_POSTGRES_PASSWORD",
+        "REGISTRY_STORAGE_S3_ACCESSKEY",
+        "REGISTRY_STORAGE_S3_SECRETKEY",
+    ];
+    check(&keys).run();
+    check(&keys[..2]).refused().mentions("secretkey");
+    let compose = fs::read_to_string(deploy("compose/cluster.yml")).expect("the file");
+    for key in keys {
+        assert!(compose.contains(&format!(" {key}: ")), "no {key}");
+    }
+}
+
+#[test]
+fn the_configuration_of_nginx() {
+    let home = Workbench::new();
+    let text = fs::read_to_string(deploy("compose/cluster/nginx.conf")).expect("the file");
+    // Debian's nginx is older than the one in the compose file, and asks for every name at once.
+    let text = ["node1", "node2", "node3"]
+        .iter()
+        .fold(text.replace(" resolve ", " "), |text, node| {
+            text.replace(node, "127.0.0.1")
+        });
+    let file = home.file("nginx.conf", text);
+    home.tool("nginx")
+        .args(["-t", "-q", "-g", "pid nginx.pid;", "-p"])
+        .arg(home.root())
+        .arg("-c")
+        .arg(file)
+        .run();
 }
 
 /// Up, away, and up again: the volume stays.

@@ -204,14 +204,70 @@ fn logins_certificates_and_an_ingress() {
     );
 }
 
+const S3: &str = r#"config.storage.s3={"bucket": "images", "region": "eu-central-1"}"#;
+const POSTGRES: &str =
+    r#"config.metadata.postgres={"host": "postgres", "user": "holdfast", "database": "holdfast"}"#;
+
+#[test]
+fn several_replicas_keep_nothing_and_replace_each_other_one_by_one() {
+    let release = Release::with(&[
+        "replicas=3",
+        S3,
+        POSTGRES,
+        r#"secretEnvironment={"REGISTRY_METADATA_POSTGRES_PASSWORD": "p", "REGISTRY_STORAGE_S3_ACCESSKEY": "a", "REGISTRY_STORAGE_S3_SECRETKEY": "s"}"#,
+    ]);
+    let deployment = &release.object("Deployment")["spec"];
+    assert_eq!(deployment["replicas"], 3);
+    assert_eq!(
+        deployment["strategy"],
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } })
+    );
+    assert!(release.find("PersistentVolumeClaim").is_none());
+    let mounts = release.container()["volumeMounts"].as_array();
+    assert_eq!(mounts.map(Vec::len), Some(1), "the configuration alone");
+    let budget = &release.object("PodDisruptionBudget")["spec"];
+    assert_eq!(budget["maxUnavailable"], 1);
+    assert_eq!(budget["selector"], deployment["selector"]);
+    let spread = release.pod()["topologySpreadConstraints"]
+        .as_array()
+        .expect("constraints");
+    let keys: Vec<_> = spread.iter().map(|one| &one["topologyKey"]).collect();
+    assert_eq!(
+        keys,
+        ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    );
+    assert!(
+        spread
+            .iter()
+            .all(|one| one["labelSelector"] == deployment["selector"])
+    );
+    let checked = release.check();
+    assert!(checked.status.success(), "{checked}");
+}
+
+/// With one of the two the other is in files, on the volume.
+#[test]
+fn an_object_store_without_postgresql_keeps_its_metadata_on_the_volume() {
+    let release = Release::with(&[S3]);
+    let [configuration]: [Value; 1] = documents(release.configuration().as_bytes())
+        .try_into()
+        .expect("one document");
+    assert_eq!(
+        configuration["metadata"]["path"],
+        "/var/lib/registry/metadata.db"
+    );
+    let _ = release.object("PersistentVolumeClaim");
+    let checked = release.check();
+    assert!(checked.status.success(), "{checked}");
+}
+
 #[test]
 fn what_cannot_work_is_not_rendered() {
     let refused = |values: &[&str], why: &str| helm("template", values).refused().mentions(why);
     refused(&["replicas=2"], "object store");
-    let s3 = r#"config.storage.s3={"bucket": "images", "region": "eu-central-1"}"#;
-    refused(&["replicas=2", s3], "postgresql");
+    refused(&["replicas=2", S3], "postgresql");
     refused(
-        &[s3, r#"config.storage.filesystem={"rootdirectory": "/x"}"#],
+        &[S3, r#"config.storage.filesystem={"rootdirectory": "/x"}"#],
         "several drivers",
     );
     refused(&["replcias=2"], "replcias");
