@@ -27,6 +27,7 @@ mod middleware;
 mod postgres;
 mod problem;
 mod reader;
+mod redis;
 mod reference;
 mod scalar;
 mod schema;
@@ -56,6 +57,7 @@ pub use middleware::{
 };
 pub use postgres::Postgres;
 pub use problem::{Error, Level, Problem, Warning};
+pub use redis::{Redis, RedisServers, RedisTls};
 pub use reference::reference_markdown;
 pub use schema::json_schema;
 pub use scrub::Scrub;
@@ -136,6 +138,8 @@ pub struct Config {
     pub gc: Gc,
     /// Reading stored bytes again in the background.
     pub scrub: Scrub,
+    /// A cache that nodes share, if it is used.
+    pub redis: Option<Redis>,
     /// What stands between requests and content.
     pub middleware: Middleware,
 }
@@ -175,9 +179,11 @@ impl Config {
         let auth = Auth::read(&top.section("auth"));
         let http = Http::read(&top.section("http"));
         warn_about_silly(&top, &auth, &http);
+        let metadata = Metadata::read(&top.section("metadata"), &storage.driver);
         Self {
             log: Log::read(&top.section("log")),
-            metadata: Metadata::read(&top.section("metadata"), &storage.driver),
+            redis: Redis::read(&top, &metadata),
+            metadata,
             snapshots: Snapshots::read(&top.section("metadata").section("snapshots")),
             access: Access::read(&top.section("access"), &auth),
             health: Health::read(&top.section("health")),

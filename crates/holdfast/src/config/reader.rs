@@ -393,6 +393,14 @@ impl<'d> Section<'d> {
             .push(Warning::new(at, text));
     }
 
+    /// Tells what makes no difference; the text names the key.
+    pub(super) fn notice_at(&self, at: &Location, text: String) {
+        self.notes
+            .warnings
+            .borrow_mut()
+            .push(Warning::notice(at, text));
+    }
+
     fn place(&self, name: &str) -> Location {
         match self.get(name) {
             Some(node) => node.at.clone(),

@@ -223,7 +223,7 @@ fn redis_is_reachable_by_both_names() {
         assert_eq!(
             warnings(BASE, &[(name, "redis:6379")]),
             [format!(
-                "not effective yet in this release: redis (environment variable {name})"
+                "environment variable {name}: redis is not used: storage.cache.blobdescriptor is not redis"
             )]
         );
     }

@@ -3,6 +3,7 @@
 mod buckets;
 mod environment;
 mod invariants;
+mod redis;
 mod refusals;
 mod stock;
 

@@ -217,7 +217,7 @@ fn older_spellings_move() {
         warnings(text, &[]),
         [
             "config.yml:2:23: storage.redis is an older spelling or misplaced; write redis",
-            "not effective yet in this release: redis (config.yml:2)",
+            "config.yml:2:23: redis is not used: storage.cache.blobdescriptor is not redis",
         ]
     );
 }
