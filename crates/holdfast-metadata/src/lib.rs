@@ -33,6 +33,7 @@ mod metadata;
 mod migrations;
 mod operation;
 mod options;
+mod payloads;
 mod postgres;
 mod pulls;
 pub mod recovery;
@@ -73,6 +74,7 @@ pub use options::{
     DEFAULT_POSTGRES_CONNECTIONS, DEFAULT_QUEUE_LENGTH, DEFAULT_STATEMENT_TIMEOUT, Location,
     Options, PostgresOptions, PostgresTls,
 };
+pub use payloads::{PayloadReply, SharedPayloads};
 pub use pulls::Pull;
 pub use referrers::{Referrer, Referrers};
 pub use sqlite::Pinned;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::cache::{Cache, Versions};
 use crate::engine::Engine;
 use crate::operation::{Operation, Write};
-use crate::{Error, Location, Options, Pinned, Result, recovery};
+use crate::{Error, Location, Options, Pinned, Result, SharedPayloads, recovery};
 
 /// Every fact about the stored bytes. Clones share one database.
 ///
@@ -25,6 +25,7 @@ pub struct Metadata(Arc<Inner>);
 struct Inner {
     engine: Engine,
     cache: Cache,
+    shared_payloads: Option<Arc<dyn SharedPayloads>>,
     grace: Duration,
     untagged_after: Option<Duration>,
     /// Where the database is, if in a file.
@@ -94,6 +95,7 @@ impl Metadata {
         Ok(Metadata(Arc::new(Inner {
             engine,
             cache,
+            shared_payloads: options.shared_payloads,
             grace: options.grace,
             untagged_after: options.untagged_after,
             file,
@@ -258,6 +260,10 @@ impl Metadata {
 
     pub(crate) fn cache(&self) -> &Cache {
         &self.0.cache
+    }
+
+    pub(crate) fn shared_payloads(&self) -> Option<&dyn SharedPayloads> {
+        self.0.shared_payloads.as_deref()
     }
 
     /// How long an unused link, and a deleted manifest, is kept.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::Timestamp;
+
+use crate::SharedPayloads;
 
 /// Memory for cached answers unless set otherwise.
 pub const DEFAULT_CACHE_BYTES: u64 = 32 << 20;
@@ -119,6 +122,8 @@ pub struct Options {
     pub untagged_after: Option<Duration>,
     /// Changes that may wait for the writer.
     pub queue_length: usize,
+    /// Where nodes that share a database keep payloads of manifests as well.
+    pub shared_payloads: Option<Arc<dyn SharedPayloads>>,
     /// Where the counter in new ids starts: chance, so that two processes hardly ever make the same.
     pub id_seed: u64,
 }
@@ -133,6 +138,7 @@ impl Options {
             redo: None,
             untagged_after: None,
             queue_length: DEFAULT_QUEUE_LENGTH,
+            shared_payloads: None,
             id_seed,
         }
     }

@@ -1,5 +1,7 @@
 //! Looking up a manifest.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use holdfast_model::{Digest, MediaType, Reference, RepositoryName};
 
@@ -16,13 +18,14 @@ pub(crate) const BY_TAG: &str = "SELECT m.digest, m.media_type, m.payload
      JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
      WHERE r.path = ?1 AND r.deleted_at IS NULL";
 
-// The same, with the payload only when it is not that of the digest ?3.
-pub(crate) const BY_DIGEST_UNLESS_KEPT: &str =
-    "SELECT m.digest, m.media_type, CASE WHEN m.digest = ?3 THEN NULL ELSE m.payload END
+// The same, without the payload when it is that of the digest ?3, or when its size is from ?4 to ?5: then there may
+// be another place to have it from.
+pub(crate) const BY_DIGEST_UNLESS_KEPT: &str = "SELECT m.digest, m.media_type, length(m.payload),
+         CASE WHEN m.digest = ?3 OR length(m.payload) BETWEEN ?4 AND ?5 THEN NULL ELSE m.payload END
      FROM repositories r JOIN manifests m ON m.repo_id = r.id AND m.digest = ?2
      WHERE r.path = ?1 AND r.deleted_at IS NULL";
-pub(crate) const BY_TAG_UNLESS_KEPT: &str =
-    "SELECT m.digest, m.media_type, CASE WHEN m.digest = ?3 THEN NULL ELSE m.payload END
+pub(crate) const BY_TAG_UNLESS_KEPT: &str = "SELECT m.digest, m.media_type, length(m.payload),
+         CASE WHEN m.digest = ?3 OR length(m.payload) BETWEEN ?4 AND ?5 THEN NULL ELSE m.payload END
      FROM repositories r
      JOIN tags t ON t.repo_id = r.id AND t.name = ?2
      JOIN manifests m ON m.repo_id = t.repo_id AND m.id = t.manifest_id
@@ -59,12 +62,15 @@ pub(super) struct FindUnlessKept<'a> {
     pub(super) repository: &'a RepositoryName,
     pub(super) reference: &'a Reference,
     pub(super) kept: Option<Digest>,
+    /// Sizes of payloads that are not wanted.
+    pub(super) elsewhere: &'a RangeInclusive<u64>,
 }
 
-/// What is found; the payload only if it is not kept.
+/// What is found; the payload only if it is wanted.
 pub(super) struct Found {
     pub(super) digest: Digest,
     pub(super) media_type: MediaType,
+    pub(super) size: u64,
     pub(super) payload: Option<Bytes>,
 }
 
@@ -73,13 +79,14 @@ impl Operation for FindUnlessKept<'_> {
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Option<Found>> {
         let (path, kept) = (self.repository.as_str(), self.kept);
+        let (from, to) = (*self.elsewhere.start(), *self.elsewhere.end());
         let found = match self.reference {
             Reference::Tag(tag) => {
-                let params = params![path, tag.as_str(), kept];
+                let params = params![path, tag.as_str(), kept, from, to];
                 tx.first(BY_TAG_UNLESS_KEPT, params).await?
             }
             Reference::Digest(digest) => {
-                let params = params![path, *digest, kept];
+                let params = params![path, *digest, kept, from, to];
                 tx.first(BY_DIGEST_UNLESS_KEPT, params).await?
             }
         };
@@ -89,6 +96,7 @@ impl Operation for FindUnlessKept<'_> {
         Ok(Some(Found {
             digest: row.digest()?,
             media_type: row.parsed()?,
+            size: row.size()?,
             payload: row.maybe_bytes()?.map(Bytes::from),
         }))
     }

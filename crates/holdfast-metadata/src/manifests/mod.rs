@@ -10,13 +10,14 @@ mod restore;
 mod trash;
 mod walk;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_model::{Digest, MediaType, Reference, RepositoryName, Tag, Timestamp};
 
 use crate::cache::{Answer, Question};
-use crate::{Metadata, Result};
+use crate::{Metadata, Result, SharedPayloads, payloads};
 
 pub(crate) use delete::remove;
 #[cfg(test)]
@@ -136,7 +137,8 @@ impl Metadata {
         reference: &Reference,
     ) -> Result<Option<Arc<StoredManifest>>> {
         if self.is_shared() {
-            return self.shared_manifest(repository, reference).await;
+            // In a box, since it is much larger than what a node of its own needs.
+            return Box::pin(self.shared_manifest(repository, reference)).await;
         }
         let question = Question::from(reference);
         let (version, cached) = self.cache().get(repository, question);
@@ -162,7 +164,7 @@ impl Metadata {
     }
 
     /// The same where other nodes change the database: it is asked each time, in one question, and sends the payload
-    /// only when it is not the one kept from the last time.
+    /// only when it is not the one kept from the last time, nor one that may be had elsewhere.
     async fn shared_manifest(
         &self,
         repository: &RepositoryName,
@@ -174,16 +176,32 @@ impl Metadata {
             Some(Answer::Manifest(manifest)) => Some(manifest),
             Some(Answer::Blob(_)) | None => None,
         };
-        let find = find::FindUnlessKept {
-            repository,
-            reference,
-            kept: kept.as_ref().map(|manifest| manifest.digest),
+        let elsewhere = self.shared_payloads();
+        let sizes = elsewhere.map_or(payloads::NONE, SharedPayloads::sizes);
+        let find = |kept: Option<&StoredManifest>, elsewhere| {
+            let kept = kept.map(|manifest| manifest.digest);
+            self.find_unless_kept(repository, reference, kept, elsewhere)
         };
-        let found = match reference {
-            Reference::Tag(_) => self.read(find).await?,
-            Reference::Digest(_) => self.read_unchanging(find).await?,
+        let Some(mut found) = find(kept.as_deref(), &sizes).await? else {
+            return Ok(None);
         };
-        let Some(found) = found else { return Ok(None) };
+        let mut kept = kept.filter(|kept| kept.digest == found.digest);
+        if let (None, None, Some(elsewhere)) = (&found.payload, &kept, elsewhere) {
+            found.payload = elsewhere.get(&found.digest, found.size).await;
+            if found.payload.is_none() {
+                // The whole question again, since the tag may have moved meanwhile.
+                let Some(now) = find(None, &payloads::NONE).await? else {
+                    return Ok(None);
+                };
+                found = now;
+                kept = None;
+                if let Some(payload) = &found.payload
+                    && sizes.contains(&found.size)
+                {
+                    elsewhere.put(&found.digest, payload);
+                }
+            }
+        }
         let payload = match (found.payload, kept) {
             (Some(payload), _) => payload,
             (None, Some(kept)) if kept.media_type == found.media_type => return Ok(Some(kept)),
@@ -198,6 +216,25 @@ impl Metadata {
         let answer = Answer::Manifest(manifest.clone());
         self.cache().put(repository, question, version, answer);
         Ok(Some(manifest))
+    }
+
+    async fn find_unless_kept(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        kept: Option<Digest>,
+        elsewhere: &RangeInclusive<u64>,
+    ) -> Result<Option<find::Found>> {
+        let find = find::FindUnlessKept {
+            repository,
+            reference,
+            kept,
+            elsewhere,
+        };
+        match reference {
+            Reference::Tag(_) => self.read(find).await,
+            Reference::Digest(_) => self.read_unchanging(find).await,
+        }
     }
 
     /// Deletes a manifest with its tags, which are returned; `None` if there was none. What it named

@@ -9,6 +9,7 @@ mod gc;
 mod gc_model;
 mod invariants;
 mod model;
+mod payloads;
 mod race;
 mod recovery;
 mod suite;
