@@ -23,6 +23,7 @@ mod lifecycle;
 mod management;
 mod object_stores;
 mod recovery;
+mod redis;
 mod restart;
 mod storm;
 mod undo;

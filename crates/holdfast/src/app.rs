@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use holdfast_metadata::{Location, Metadata, Options};
+use holdfast_metadata::{Location, Metadata, Options, SharedPayloads};
 use holdfast_storage::{BlobStore, Cloud, Filesystem, Memory};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::http::api;
 use crate::middleware::Redirects;
 use crate::operations::{Operations, Rules, remove_old_views};
+use crate::redis::RedisPayloads;
 use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
 use crate::{clock, ownership, random};
@@ -77,6 +78,8 @@ pub(crate) struct App {
     pub metrics: bool,
     /// Snapshots of the metadata, where they can be kept.
     pub snapshots: Option<Snapshots>,
+    /// What nodes share in Redis, if it is used.
+    pub redis: Option<Arc<RedisPayloads>>,
     /// Proof of upload sessions.
     pub upload_states: UploadStates,
     /// Writes under way; a stop waits for them.
@@ -98,8 +101,11 @@ impl App {
                 .map_err(|error| format!("cannot tidy {}: {error}", logs.display()))?;
         }
         let scratch = logs.clone();
-        let open =
-            async || open_with_snapshots(config, &store, logs.as_deref(), accept_empty).await;
+        let redis = config.redis.clone().map(RedisPayloads::start).map(Arc::new);
+        let open = async || {
+            let logs = logs.as_deref();
+            open_with_snapshots(config, &store, logs, accept_empty, redis.as_ref()).await
+        };
         let (mut metadata, mut snapshots) = open().await?;
         if metadata.is_damaged() {
             // There is no request yet that it could disturb.
@@ -179,6 +185,7 @@ impl App {
             http: http_settings(config),
             access_lines: config.log.access_log,
             snapshots,
+            redis,
             metrics: config.http.metrics.is_some(),
             upload_states: UploadStates::new(secret.as_bytes()),
             writes: TaskTracker::new(),
@@ -271,8 +278,9 @@ async fn open_with_snapshots(
     store: &Arc<dyn BlobStore>,
     logs: Option<&Path>,
     accept_empty: bool,
+    redis: Option<&Arc<RedisPayloads>>,
 ) -> Result<(Metadata, Option<Snapshots>), String> {
-    let metadata = open_metadata(config, &**store, logs, accept_empty).await?;
+    let metadata = open_metadata(config, &**store, logs, accept_empty, redis).await?;
     let snapshots = logs.filter(|_| !metadata.is_shared()).map(|logs| {
         let (store, keep) = (Arc::clone(store), config.snapshots.keep);
         Snapshots::new(metadata.clone(), store, logs.to_owned(), keep)
@@ -295,10 +303,13 @@ async fn open_metadata(
     store: &dyn BlobStore,
     logs: Option<&Path>,
     accept_empty: bool,
+    redis: Option<&Arc<RedisPayloads>>,
 ) -> Result<Metadata, String> {
     if let config::Metadata::Postgres(_) = &config.metadata {
         let (location, whose) = metadata_location(config)?;
-        let opened = Metadata::open(metadata_options(config, location), clock::now()).await;
+        let mut options = metadata_options(config, location);
+        options.shared_payloads = redis.map(|redis| Arc::clone(redis) as Arc<dyn SharedPayloads>);
+        let opened = Metadata::open(options, clock::now()).await;
         return opened.map_err(|error| {
             attempt(
                 &format!("cannot use the metadata database, {whose}"),

@@ -24,6 +24,7 @@ mod operations;
 mod outbound;
 mod ownership;
 mod random;
+mod redis;
 mod snapshots;
 mod upload_state;
 mod watched;

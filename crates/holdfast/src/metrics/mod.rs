@@ -25,6 +25,7 @@ pub(crate) async fn render(app: &App) -> String {
     metadata(app, &mut page);
     maintenance(app, &mut page);
     snapshots(app, &mut page);
+    redis(app, &mut page);
     integrity(app, &mut page);
     collection(app, &mut page).await;
     adoption(app, &mut page);
@@ -217,6 +218,45 @@ fn snapshots(app: &App, page: &mut Page) {
         "1 while snapshots and log hold everything; 0 when the log could not be written.",
     );
     page.sample(whole, &[], u8::from(!redo.incomplete));
+}
+
+fn redis(app: &App, page: &mut Page) {
+    let Some(redis) = &app.redis else { return };
+    let counters = redis.counters();
+    // The first three have the names of Distribution 3.
+    for (name, about, number) in [
+        (
+            "registry_storage_cache_requests_total",
+            "Payloads of manifests asked for in Redis.",
+            &counters.requests,
+        ),
+        (
+            "registry_storage_cache_hits_total",
+            "Payloads of manifests found there.",
+            &counters.hits,
+        ),
+        (
+            "registry_storage_cache_errors_total",
+            "Commands to Redis that failed or took too long.",
+            &counters.errors,
+        ),
+        (
+            "holdfast_redis_wrong_values_total",
+            "Values in Redis that were not what their key says.",
+            &counters.wrong,
+        ),
+        (
+            "holdfast_redis_stored_total",
+            "Payloads of manifests stored in Redis.",
+            &counters.stored,
+        ),
+    ] {
+        page.counter(name, about);
+        page.sample(name, &[], number.load(Ordering::Relaxed));
+    }
+    let connected = "holdfast_redis_connected";
+    page.gauge(connected, "1 while Redis is asked.");
+    page.sample(connected, &[], u8::from(redis.is_connected()));
 }
 
 fn maintenance(app: &App, page: &mut Page) {
