@@ -311,7 +311,7 @@ fn sentinels_lead_to_the_new_master() {
 
 #[test]
 fn a_cluster_keeps_each_payload_where_its_key_belongs() {
-    let nodes = RedisServer::cluster();
+    let mut nodes = RedisServer::cluster();
     let section = format!(
         "{{addrs: ['{}', '{}'], readonly: true, maxretrybackoff: 200ms}}",
         nodes[0].host(),
@@ -339,4 +339,15 @@ fn a_cluster_keeps_each_payload_where_its_key_belongs() {
     assert!(nodes.iter().filter(|server| held(server) > 0).count() > 1);
     node.pull(1);
     assert_eq!((node.number(HITS), node.number(ERRORS)), (1, 0));
+
+    // The one that has the payload dies, and no other may take its place.
+    let size = node.manifest.bytes.len().to_string();
+    let holder = nodes
+        .iter()
+        .position(|server| server.ask(&["STRLEN", &node.key]) == size);
+    nodes[holder.expect("one has it")].kill();
+    node.pull(2);
+    node.pull(3);
+    assert_eq!(node.number(HITS), 1);
+    assert!(node.number(ERRORS) > 0);
 }
