@@ -67,14 +67,23 @@ impl Checkpointer {
 
     /// Once it has come to its end: what came of syncing the redo log.
     pub(super) fn finished(&mut self) -> Option<io::Result<()>> {
-        let outcome = match self.finished.try_recv() {
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) if !self.running => return None,
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("its thread is gone")),
-            Ok(synced) => synced,
-        };
+        match self.finished.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) if !self.running => None,
+            Err(TryRecvError::Disconnected) => Some(self.ended(Err(gone()))),
+            Ok(synced) => Some(self.ended(synced)),
+        }
+    }
+
+    /// The same, waiting for the end.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        let synced = self.finished.recv().unwrap_or_else(|_| Err(gone()));
+        self.ended(synced)
+    }
+
+    fn ended(&mut self, synced: io::Result<()>) -> io::Result<()> {
         self.running = false;
-        Some(outcome)
+        synced
     }
 
     /// Waits until nothing is copied any more.
@@ -85,6 +94,10 @@ impl Checkpointer {
         }
         self.finished.try_recv().unwrap_or(Ok(()))
     }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that copies back the metadata log is gone")
 }
 
 /// How much the thread stands back behind those that answer requests, where processors are few.

@@ -11,6 +11,7 @@
 //! answers are out. What a commit wrote goes into the redo log before them (`redo/`), where there is one.
 
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -35,8 +36,9 @@ use crate::{Error, Result};
 const BATCH: usize = 64;
 /// Log length in pages (4 KiB) from which it is copied back as far as readers allow.
 const CHECKPOINT_PAGES: usize = 4_000;
-/// Log length from which the writer does it alone and waits for readers, so that the log can start over.
-const RESTART_PAGES: usize = 4 * CHECKPOINT_PAGES;
+/// Log length from which the writer waits, for the thread that copies it back and for readers, so that the log can
+/// start over.
+const RESTART_PAGES: usize = 3 * CHECKPOINT_PAGES;
 
 enum Message {
     Change(Box<dyn Job>),
@@ -390,14 +392,17 @@ impl Worker {
     }
 
     fn copy_back_log(&mut self, connection: &Connection) {
-        if self
-            .checkpointer
-            .as_ref()
-            .is_some_and(Checkpointer::is_running)
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        if let Some(checkpointer) = &mut self.checkpointer
+            && checkpointer.is_running()
         {
+            if pages >= RESTART_PAGES {
+                // It cannot keep up.
+                let synced = checkpointer.wait();
+                self.end_checkpoint(connection, synced);
+            }
             return;
         }
-        let pages = self.log_pages.load(Ordering::Relaxed);
         if pages + CHECKPOINT_PAGES < self.checkpoint_at {
             // All of it was copied back and it started over.
             self.checkpoint_at = CHECKPOINT_PAGES;
@@ -424,10 +429,15 @@ impl Worker {
     /// Copies back what was committed while the rest of the log was.
     fn finish_checkpoint(&mut self, connection: &Connection) {
         let finished = self.checkpointer.as_mut().and_then(Checkpointer::finished);
-        match finished {
-            None => {}
-            Some(Ok(())) => self.checkpoint(connection, "PASSIVE"),
-            Some(Err(error)) => {
+        if let Some(synced) = finished {
+            self.end_checkpoint(connection, synced);
+        }
+    }
+
+    fn end_checkpoint(&mut self, connection: &Connection, synced: io::Result<()>) {
+        match synced {
+            Ok(()) => self.checkpoint(connection, "PASSIVE"),
+            Err(error) => {
                 if let Some(redo) = &mut self.redo {
                     redo.after_checkpoint(Err(error));
                 }
