@@ -5,7 +5,7 @@ use holdfast_model::{Digest, RepositoryName, Timestamp, UploadId};
 use super::Blob;
 use super::link::attach;
 use crate::operation::{Durability, Operation, Transaction, Write, params};
-use crate::{Metadata, Result, repositories};
+use crate::{Metadata, Result, gc, repositories};
 
 pub(crate) const FIND_LIVE: &str =
     "SELECT size_bytes, storage_key FROM blobs WHERE digest = ?1 AND state = 0";
@@ -18,13 +18,14 @@ impl Metadata {
     }
 
     /// Links a blob that is stored already and ends the session that brought its bytes again, unless a later request
-    /// has taken that over; `None` if the blob is not stored any more. The caller has seen the bytes hash to the
+    /// has taken that over; with `discard` its bytes are the collector's from then on. `None` if the blob is not stored any more. The caller has seen the bytes hash to the
     /// digest.
     pub async fn link_stored_blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         upload: Option<(UploadId, u64)>,
+        discard: bool,
         now: Timestamp,
     ) -> Result<Option<LinkedStored>> {
         let lease_until = now.plus(self.grace());
@@ -32,6 +33,7 @@ impl Metadata {
             repository: repository.clone(),
             digest: *digest,
             upload,
+            discard,
             lease_until,
             now,
         })
@@ -71,6 +73,7 @@ struct LinkStored {
     repository: RepositoryName,
     digest: Digest,
     upload: Option<(UploadId, u64)>,
+    discard: bool,
     lease_until: Timestamp,
     now: Timestamp,
 }
@@ -89,8 +92,12 @@ impl Operation for LinkStored {
         let mut session_ended = true;
         if let Some((upload, version)) = self.upload {
             let id = upload.to_string();
-            let ended = "DELETE FROM uploads WHERE id = ?1 AND version = ?2";
-            session_ended = tx.execute(ended, params![id.as_str(), version]).await? > 0;
+            let ended = "DELETE FROM uploads WHERE id = ?1 AND version = ?2 RETURNING storage_key";
+            let ended = tx.first(ended, params![id.as_str(), version]).await?;
+            session_ended = ended.is_some();
+            if let (Some(mut row), true) = (ended, self.discard) {
+                gc::discard_key(tx, &row.text()?, None, self.now).await?;
+            }
         }
         Ok(Some(LinkedStored {
             size,

@@ -223,7 +223,7 @@ impl Pusher {
         if self.chance.below(2) == 0 {
             let stored = self
                 .node
-                .link_stored_blob(&name(repository), &digest(number), None, NOW)
+                .link_stored_blob(&name(repository), &digest(number), None, false, NOW)
                 .await;
             if unless_busy(stored).flatten().is_some() {
                 return;

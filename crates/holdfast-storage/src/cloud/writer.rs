@@ -478,6 +478,8 @@ impl UploadWriter for Writer {
                 parts.settle().await;
                 let name = parts.key.as_str();
                 self.shared.bucket.abort(name, &parts.id).await?;
+                // They may have become an object before, and nobody was told.
+                self.old.push(parts.key);
             }
         }
         let left = self.left(None);

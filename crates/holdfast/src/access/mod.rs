@@ -175,8 +175,14 @@ impl Access {
     }
 
     fn permits(&self, repository: &RepositoryName) -> bool {
-        let name = repository.as_str();
-        self.repositories.iter().all(|names| names.permit(name))
+        self.names(repository.as_str())
+    }
+
+    /// Whether a repository of this name is open to anybody at all.
+    pub(crate) fn names(&self, repository: &str) -> bool {
+        self.repositories
+            .iter()
+            .all(|names| names.permit(repository))
     }
 
     /// Refuses strangers where the realm knows users and nothing is open to all.

@@ -156,9 +156,13 @@ fn base_url(options: &Section<'_>, scheme: &str) -> String {
         format!("{scheme}{written}")
     };
     match Url::parse(&whole) {
-        Ok(url) if url.has_host() => {}
+        // Other letters would make no header.
+        Ok(url) if url.has_host() && whole.is_ascii() => {}
         _ if whole == scheme => {}
-        _ => options.refuse("baseurl", "must be a URL with a scheme and a host"),
+        _ => options.refuse(
+            "baseurl",
+            "must be a URL with a scheme and a host, in ASCII letters",
+        ),
     }
     whole
 }

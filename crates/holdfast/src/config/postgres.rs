@@ -98,14 +98,19 @@ impl Postgres {
             _ => postgres.choice(SSL_MODE, wrong_mode).to_owned(),
         };
         let roots = postgres.path_of("rootcert").or(asked.1);
-        let tls = tls(&mode, &host, roots).unwrap_or_else(|| {
+        let replicas = replicas(postgres);
+        let local = host.split(',').all(is_local)
+            && replicas.iter().all(|replica| {
+                Url::parse(replica.reveal()).is_ok_and(|url| url.host_str().is_none_or(is_local))
+            });
+        let tls = tls(&mode, local, roots).unwrap_or_else(|| {
             postgres.refuse("url", wrong_mode(&mode));
             PostgresTls::Disable
         });
         Self {
             place,
             password_file: postgres.path_of("passwordfile"),
-            replicas: replicas(postgres),
+            replicas,
             tls,
             connections_max: postgres.count("maxconnections"),
             connect_timeout: postgres.positive_duration("connecttimeout"),
@@ -221,6 +226,10 @@ fn read_url(text: &str) -> Result<(Url, Option<String>, Option<PathBuf>), &'stat
         match &*name {
             SSL_MODE => mode = Some(value.into_owned()),
             ROOT_CERTIFICATES => roots = Some(PathBuf::from(value.into_owned())),
+            // Where it really goes must stand where everybody looks: what is local decides about encryption.
+            "host" | "hostaddr" => {
+                return Err("write the host before the path, or use metadata.postgres.host");
+            }
             _ => rest.push((name.into_owned(), value.into_owned())),
         }
     }
@@ -254,7 +263,7 @@ fn with_password(url: &str, password: Option<&Secret>) -> String {
     match (Url::parse(url), password) {
         (Ok(mut url), Some(password)) if url.password().is_none() => {
             // A URL without a host cannot have one; the driver says that it is missing.
-            let _ = url.set_password(Some(password.reveal()));
+            let _ = url.set_password(Some(&password.reveal().replace('%', "%25")));
             url.into()
         }
         _ => url.to_owned(),
@@ -269,13 +278,16 @@ fn wrong_mode(mode: &str) -> String {
 }
 
 /// Without a word, what leaves the machine is encrypted and the server proves who it is.
-fn tls(mode: &str, host: &str, root_certificates: Option<PathBuf>) -> Option<PostgresTls> {
-    let local = host.starts_with('/')
+/// Whether what goes there stays on this machine.
+fn is_local(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host.starts_with('/')
+        || host.starts_with("%2F")
         || host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
+        || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn tls(mode: &str, local: bool, root_certificates: Option<PathBuf>) -> Option<PostgresTls> {
     match mode {
         "" if local && root_certificates.is_none() => Some(PostgresTls::Disable),
         "disable" => Some(PostgresTls::Disable),
@@ -341,7 +353,7 @@ mod tests {
             ("verify-ca", "db.example.com", None, None),
         ] {
             let file = file.map(PathBuf::from);
-            assert_eq!(tls(mode, host, file), wanted, "{mode} {host}");
+            assert_eq!(tls(mode, is_local(host), file), wanted, "{mode} {host}");
         }
     }
 

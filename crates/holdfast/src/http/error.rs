@@ -331,6 +331,7 @@ impl From<operations::Error> for Error {
             E::BodyStalled { .. } => {
                 Error::new(S::REQUEST_TIMEOUT, Code::BlobUploadInvalid, json!(text))
             }
+            E::ExportShared => Error::new(S::CONFLICT, Code::Unsupported, json!(text)),
             E::StillAdopting => Error::new(S::CONFLICT, Code::Unavailable, json!(text)),
             E::NotExportable(_) => request_invalid(&text),
             E::NameTooLong(_) | E::File(_) => inside(),

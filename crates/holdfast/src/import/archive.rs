@@ -87,6 +87,8 @@ impl Archive {
     fn open_here(path: &Path, wanted: Option<&NamedImage>) -> Result<Archive, Failure> {
         let members = if path.is_dir() {
             Members::Directory(path.to_owned())
+        } else if !path.is_file() {
+            return Err("there is no such file or directory".to_owned());
         } else {
             Members::Tar(members(path).map_err(|error| error.to_string())?)
         };
@@ -113,7 +115,11 @@ impl Archive {
         match &self.members {
             Members::Tar(members) => members.get(name).cloned(),
             Members::Directory(root) => {
-                let file = File::open(root.join(name)).ok()?;
+                // Whoever made the directory must not name other files of this machine, by `..` or by links.
+                let path = root.join(name).canonicalize().ok()?;
+                let inside = path.starts_with(root.canonicalize().ok()?);
+                let found = path.metadata().ok().filter(|_| inside)?;
+                let file = found.is_file().then(|| File::open(path).ok()).flatten()?;
                 let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
                 Some(Place {
                     file: Arc::new(file),

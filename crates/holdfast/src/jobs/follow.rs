@@ -1,20 +1,15 @@
 //! What other nodes of a cluster have set: the switch to read-only, and how far the adoption of a tree is.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use crate::error_chain::chain;
-use crate::operations::Operations;
-
-/// Between two looks, and so the longest time after which a node does what another was told.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
+use crate::operations::{FOLLOW_INTERVAL, Operations};
 
 pub(super) async fn run(operations: Operations, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(FOLLOW_INTERVAL) => {}
         }
         let followed = async {
             operations.follow_read_only().await?;

@@ -151,6 +151,11 @@ pub(crate) enum Error {
     /// The storage of another registry is still being adopted.
     #[error("the storage of another registry is being adopted; export when that is done")]
     StillAdopting,
+    /// Other nodes may be deleting what stands where an export would put bytes.
+    #[error(
+        "where nodes share a database, blobs are not moved to the paths of another registry; `export IMAGE… -o FILE` writes images"
+    )]
+    ExportShared,
     /// An archive that cannot be made of what was asked for.
     #[error("{0}")]
     NotExportable(String),

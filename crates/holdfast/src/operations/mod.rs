@@ -46,7 +46,7 @@ pub(crate) use error::Error;
 pub(crate) use export::{ArchiveFormat, Exported, ImageName, LinksWish};
 pub(crate) use integrity::{CheckOptions, Damage, Event, Finding, Outcome, Summary};
 pub(crate) use manifests::instead;
-pub(crate) use read_only::Maintenance;
+pub(crate) use read_only::{FOLLOW_INTERVAL, Maintenance};
 pub(crate) use undo::Undone;
 pub(crate) use uploads::Chunk;
 pub(crate) use view::remove_old_views;

@@ -26,6 +26,10 @@ const SETTING: &str = "maintenance.readonly";
 /// How long turning it on waits for the changes that are under way.
 const SETTLE_WAIT: Duration = Duration::from_secs(30);
 
+/// Between two looks at what another node has set, and so the longest time after which a node does what another was
+/// told.
+pub(crate) const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
+
 /// What the switch holds while it is off.
 const OFF: i64 = 0;
 
@@ -175,7 +179,12 @@ impl Operations {
     }
 
     /// Waits until no change is under way, for [`SETTLE_WAIT`] at most: some may be left.
+    ///
+    /// Those of other nodes are not known here; they refuse new ones by then.
     pub(crate) async fn settle(&self) -> Maintenance {
+        if self.metadata.is_shared() {
+            tokio::time::sleep(FOLLOW_INTERVAL).await;
+        }
         let _ = tokio::time::timeout(SETTLE_WAIT, self.read_only.settled()).await;
         self.maintenance()
     }

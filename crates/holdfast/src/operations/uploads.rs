@@ -147,6 +147,7 @@ impl Operations {
                 repository,
                 &digest,
                 Some((id, upload.version)),
+                self.store.is_shared(),
                 clock::now(),
             );
             match linked.await? {
@@ -464,6 +465,10 @@ impl Operations {
             return Err(Error::UploadUnknown(id));
         }
         self.drop_bytes(id, writer).await?;
+        if self.store.is_shared() {
+            // A request at another node may still be storing: the collector looks once more.
+            return Ok(());
+        }
         let now = clock::now();
         Ok(self.metadata.object_deleted(&staging_key(id), now).await?)
     }

@@ -97,7 +97,7 @@ async fn stored_content_is_linked_without_its_bytes(db: &Database) {
     let link = async |repository, upload| {
         let metadata = &db.metadata;
         metadata
-            .link_stored_blob(&name(repository), &digest(1), upload, NOW)
+            .link_stored_blob(&name(repository), &digest(1), upload, false, NOW)
             .await
             .unwrap()
     };
@@ -318,7 +318,7 @@ async fn a_damaged_blob_is_absent_for_pushers_and_healed_by_a_push(db: &Database
     assert_eq!(mounted.unwrap(), None);
     let stored = db
         .metadata
-        .link_stored_blob(&to, &digest(1), None, NOW)
+        .link_stored_blob(&to, &digest(1), None, false, NOW)
         .await;
     assert_eq!(stored.unwrap(), None);
     let mut image = manifest("a", 100);

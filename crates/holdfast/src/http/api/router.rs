@@ -140,7 +140,9 @@ pub(super) fn parse(request: &Request<'_>) -> Result<Action, Error> {
         "/import/problems" => Err(error::method_not_allowed("GET")),
         "/import/tree" if post => request.json().map(Action::ImportTree),
         "/import/tree" => Err(error::method_not_allowed("POST")),
-        "/backup" | "/restore/repository" if !request.local => Err(error::control_socket_only()),
+        "/backup" | "/restore/repository" | "/import/files" if !request.local => {
+            Err(error::control_socket_only())
+        }
         "/backup" if post => request.json().map(Action::Backup),
         "/backup" => Err(error::method_not_allowed("POST")),
         "/restore/repository" if post => request.json().map(Action::RestoreRepository),

@@ -26,6 +26,8 @@ pub(super) async fn list(exchange: &Exchange<'_>, page: Page) -> Result<Response
         .await;
     let mut names = listed.map_err(operations::Error::from)?;
     let last = cut(&mut names, limit);
+    // The page goes on behind them all the same.
+    names.retain(|name| exchange.app.access.names(name));
     let mut response = json(
         "application/json",
         format!("{}\n", value!({"repositories": names})),

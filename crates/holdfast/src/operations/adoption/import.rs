@@ -932,7 +932,12 @@ impl Operations {
             return Ok(Some((ProblemKind::BlobCorrupt, why)));
         }
         let place = StorageKey::incarnation(to, random::bytes());
-        writer.commit(&place).await?;
+        let staged = writer.commit(&place).await?;
+        if let Some(staged) = &staged
+            && self.store.needs_tidying(staged)
+        {
+            self.store.tidy_upload(id, staged).await?;
+        }
         let copied = FoundBlob {
             digest: *to,
             size,

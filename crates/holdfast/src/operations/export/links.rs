@@ -90,6 +90,9 @@ impl Operations {
         if walk.is_some_and(|walk| walk.stage != Stage::Done) {
             return Err(Error::StillAdopting);
         }
+        if self.metadata.is_shared() && !wish.dry_run {
+            return Err(Error::ExportShared);
+        }
         if !wish.dry_run {
             // Otherwise the next start would take the tree for another registry's, and bring back from it what is
             // deleted between the two.
