@@ -230,10 +230,9 @@ impl Operations {
     /// Deletes a batch of what is in the outbox; how many were tried.
     async fn delete_objects(&self, reclaimed: &mut Reclaimed) -> Result<usize> {
         let _alone = self.collector.deleting.lock().await;
-        // Whoever was sent to the store for an object may still ask for it there; another node may be sending it; and
-        // a standby that takes the database's place may not know yet that it is given up.
+        // Whoever was sent to the store for an object may still ask for it there.
         let life = self.store.signed_url_life().max(self.redirects.life());
-        let margin = if life.is_zero() && !self.store.is_shared() {
+        let margin = if life.is_zero() {
             life
         } else {
             SIGNED_URL_MARGIN
