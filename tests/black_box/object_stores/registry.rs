@@ -76,6 +76,36 @@ fn clients_are_sent_to_the_bucket() {
 }
 
 #[test]
+fn a_configuration_for_oss_works_on_a_server_of_s3() {
+    let server = Arc::new(ObjectServer::start(Service::Versity));
+    let (id, secret) = server.keys();
+    // The server takes signatures of one region only, which is not one of OSS.
+    let section = format!(
+        "oss: {{bucket: {}, region: us-east-1, endpoint: '{}', secure: false, accesskeyid: {id}, \
+         accesskeysecret: '{secret}', chunksize: 5242880, rootdirectory: /images}}",
+        server.bucket(),
+        server.address()
+    );
+    let registry = Registry::builder()
+        .store(&server)
+        .driver(&section)
+        .redirect()
+        .start();
+    let image = Image::new(906, &[70_000, 11 * MIB]);
+    registry.http().push_image("cloud/app", "v1", &image);
+    let there = http::Client::tcp(&server.address());
+    let start = format!("http://{}", server.address());
+    for layer in image.blobs() {
+        let path = format!("/v2/cloud/app/blobs/{}", layer.digest);
+        let sent = registry.http().get(&path).send().expect(307);
+        let place = sent.location().strip_prefix(&start).expect("the server");
+        let got = there.get(place).send().expect(200);
+        assert!(got.body == layer.bytes);
+    }
+    assert_eq!(objects(&server, "images/holdfast/blobs").len(), 3);
+}
+
+#[test]
 fn blobs_come_through_the_registry_where_clients_cannot_go() {
     let registry = Registry::builder()
         .store(&Arc::new(ObjectServer::start(Service::Versity)))

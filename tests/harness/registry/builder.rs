@@ -113,6 +113,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// Names the object store by this driver and its keys, as YAML on one line.
+    #[must_use]
+    pub fn driver(mut self, section: &str) -> Self {
+        self.driver = Some(section.to_owned());
+        self
+    }
+
     /// Sends clients to the object store for blobs.
     #[must_use]
     pub fn redirect(mut self) -> Self {

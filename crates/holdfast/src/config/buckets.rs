@@ -1,5 +1,6 @@
-//! The sections `storage.s3`, `storage.gcs` and `storage.azure`.
+//! The sections `storage.s3`, `storage.oss`, `storage.gcs` and `storage.azure`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_storage::cloud::{
@@ -109,6 +110,79 @@ pub(super) fn s3(s3: &Section<'_>, redirect: bool) -> S3Settings {
             ..common(s3, redirect)
         },
     }
+}
+
+/// OSS, by its front end for S3. That wants the bucket in the host name.
+pub(super) fn oss(oss: &Section<'_>, redirect: bool) -> S3Settings {
+    let bucket = oss.required_text("bucket");
+    let written = oss.required_text("region");
+    let region = written.strip_prefix("oss-").unwrap_or(&written);
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !region.bytes().all(plain) {
+        oss.refuse("region", "expected a region such as oss-cn-hangzhou");
+    }
+    let internal = oss.flag("internal");
+    let (endpoint, path_style) = match oss.text("endpoint") {
+        Some(endpoint) => oss_endpoint(&endpoint, &bucket).unwrap_or_else(|| {
+            let text = "expected a host below aliyuncs.com, or an IP address; for a service of another name that \
+                        speaks S3 write storage.s3 with regionendpoint";
+            oss.refuse("endpoint", text);
+            Default::default()
+        }),
+        None => {
+            let network = if internal { "-internal" } else { "" };
+            (format!("s3.oss-{region}{network}.aliyuncs.com"), false)
+        }
+    };
+    S3Settings {
+        bucket,
+        region: Some(region.to_owned()),
+        endpoint: Some(endpoint),
+        path_style,
+        keys: Some((
+            oss.required_text("accesskeyid"),
+            oss.required_text("accesskeysecret"),
+        )),
+        session_token: None,
+        encrypt: oss.flag("encrypt"),
+        key_id: None,
+        secure: oss.flag("secure"),
+        accelerate: false,
+        dual_stack: false,
+        fips: false,
+        storage_class: None,
+        acl: None,
+        public_endpoint: None,
+        common: Common {
+            part_bytes: oss.count("chunksize"),
+            ..common(oss, redirect)
+        },
+    }
+}
+
+/// The host of the front end that belongs to an endpoint of Distribution's, which names the bucket as a rule, and
+/// whether the bucket belongs into the path. `None` for a host of which neither is known.
+fn oss_endpoint(endpoint: &str, bucket: &str) -> Option<(String, bool)> {
+    let (scheme, host) = match endpoint.split_once("://") {
+        Some((scheme, host)) => (format!("{scheme}://"), host),
+        None => (String::new(), endpoint),
+    };
+    let host = host.trim_end_matches('/');
+    let authority: http::uri::Authority = host.parse().ok()?;
+    let name = authority.host().trim_matches(['[', ']']);
+    if name.parse::<IpAddr>().is_ok() {
+        return Some((format!("{scheme}{host}"), true));
+    }
+    if !name.ends_with(".aliyuncs.com") {
+        return None;
+    }
+    let service = host.strip_prefix(&format!("{bucket}.")).unwrap_or(host);
+    let front_end = if service.starts_with("oss-") {
+        "s3."
+    } else {
+        ""
+    };
+    Some((format!("{scheme}{front_end}{service}"), false))
 }
 
 pub(super) fn gcs(gcs: &Section<'_>, redirect: bool) -> GcsSettings {

@@ -36,7 +36,7 @@ pub enum Driver {
     },
     /// Memory; lost at exit.
     InMemory,
-    /// A bucket of S3.
+    /// A bucket of S3, or of OSS by its front end for S3.
     S3(Box<S3Settings>),
     /// A bucket of Google Cloud Storage.
     Gcs(Box<GcsSettings>),
@@ -118,6 +118,7 @@ impl Driver {
         match chosen.map(|pair| pair.key.as_str()) {
             Some("inmemory") => Self::InMemory,
             Some("s3") => Self::S3(Box::new(buckets::s3(&storage.section("s3"), redirect))),
+            Some("oss") => Self::S3(Box::new(buckets::oss(&storage.section("oss"), redirect))),
             Some("gcs") => Self::Gcs(Box::new(buckets::gcs(&storage.section("gcs"), redirect))),
             Some("azure") => Self::Azure(Box::new(buckets::azure(
                 &storage.section("azure"),

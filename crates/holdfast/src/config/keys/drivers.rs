@@ -7,7 +7,6 @@ use super::Kind::{Any, Duration, Flag, Integer, Path, Section, Text};
 use super::{COUNT, Entry, key};
 
 const SWIFT: &str = "Swift is used through its S3 front end (middleware s3api): write storage.s3 with regionendpoint, bucket: the container, accesskey and secretkey of `openstack ec2 credentials create`, and forcepathstyle: true";
-const OSS: &str = "OSS is used through its S3 front end: write storage.s3 with regionendpoint: https://s3.oss-REGION.aliyuncs.com (or s3.oss-REGION-internal.aliyuncs.com), forcepathstyle: false, and the same bucket, region, keys and rootdirectory";
 const NO_COPIES: &str = "uploads go straight to their place, so nothing is copied in parts";
 const ONE_LOG: &str =
     "what requests to the storage do is logged with everything else, by log.level";
@@ -21,16 +20,6 @@ const fn swift(
     about: &'static str,
 ) -> Entry {
     key(path, kind, default, about).refused(SWIFT)
-}
-
-/// The same for another.
-const fn oss(
-    path: &'static str,
-    kind: super::Kind,
-    default: &'static str,
-    about: &'static str,
-) -> Entry {
-    key(path, kind, default, about).refused(OSS)
 }
 
 #[rustfmt::skip] // One key per line reads as the table it is.
@@ -112,15 +101,16 @@ pub(super) const ENTRIES: &[Entry] = &[
     swift("storage.swift.accesskey", Text, "", "Access key for temporary URLs.").secret(),
     swift("storage.swift.tempurlcontainerkey", Flag, "false", "Uses the key of the container for temporary URLs."),
     swift("storage.swift.tempurlmethods[]", Text, "", "A method that temporary URLs allow."),
-    oss("storage.oss", Section, "", "Alibaba Cloud OSS (Distribution 2.8)."),
-    oss("storage.oss.accesskeyid", Text, "", "Access key.").secret(),
-    oss("storage.oss.accesskeysecret", Text, "", "Secret key.").secret(),
-    oss("storage.oss.region", Text, "", "Region of the bucket."),
-    oss("storage.oss.bucket", Text, "", "Name of the bucket."),
-    oss("storage.oss.endpoint", Text, "", "Host of the service."),
-    oss("storage.oss.internal", Flag, "false", "Uses the internal network of the provider."),
-    oss("storage.oss.encrypt", Flag, "false", "Asks for encryption at rest."),
-    oss("storage.oss.secure", Flag, "true", "Uses HTTPS."),
-    oss("storage.oss.chunksize", COUNT, "10485760", "Size of a part of a multipart upload."),
-    oss("storage.oss.rootdirectory", Text, "", "Prefix of every key."),
+    key("storage.oss", Section, "", "Alibaba Cloud OSS (Distribution 2.8), by its front end for S3. `metadata.path` must be set."),
+    key("storage.oss.accesskeyid", Text, "", "Access key.").secret(),
+    key("storage.oss.accesskeysecret", Text, "", "Secret key.").secret(),
+    key("storage.oss.region", Text, "", "Region of the bucket: `oss-cn-hangzhou`, or `cn-hangzhou`."),
+    key("storage.oss.bucket", Text, "", "Name of the bucket."),
+    key("storage.oss.endpoint", Text, "", "Host of the service below `aliyuncs.com`, with or without the bucket before it, if it is not that of the region. The bucket is put into the path where this is an IP address."),
+    key("storage.oss.internal", Flag, "false", "Uses the internal network of the provider; without effect beside `endpoint`."),
+    key("storage.oss.encrypt", Flag, "false", "Asks for encryption at rest with a key of OSS (AES256)."),
+    key("storage.oss.encryptionkeyid", Text, "", "Key used for encryption at rest (KMS).").refused("the front end for S3 takes no key of KMS; make it the bucket's own encryption and remove this"),
+    key("storage.oss.secure", Flag, "true", "Uses HTTPS, where the endpoint does not say."),
+    key("storage.oss.chunksize", Integer { min: 5_242_880, max: 5_368_709_120 }, "10485760", "Size of a part of a multipart upload; an object has at most 10,000 of them."),
+    key("storage.oss.rootdirectory", Text, "", "Prefix of every key."),
 ];

@@ -33,6 +33,80 @@ fn addressing_follows_the_release_that_wrote_the_file() {
     assert!(s3("region: eu-west-1, forcepathstyle: true").path_style);
 }
 
+fn oss(keys: &str) -> S3Settings {
+    let text =
+        format!("oss: {{bucket: b, accesskeyid: hidden-id, accesskeysecret: hidden-key, {keys}}}");
+    match loaded(&config(&text), &[]).config.storage.driver {
+        Driver::S3(settings) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn oss_is_its_front_end_for_s3() {
+    let settings = oss("region: oss-cn-hangzhou");
+    assert_eq!(settings.bucket, "b");
+    assert_eq!(settings.region.as_deref(), Some("cn-hangzhou"));
+    let keys = ("hidden-id".to_owned(), "hidden-key".to_owned());
+    assert_eq!(settings.keys, Some(keys));
+    assert!(settings.secure && !settings.encrypt);
+    assert_eq!(settings.common.part_bytes, 10 * 1024 * 1024);
+    assert!(!format!("{settings:?}").contains("hidden"));
+    let settings =
+        oss("region: r, secure: false, encrypt: true, chunksize: 5242880, rootdirectory: /images");
+    assert!(!settings.secure && settings.encrypt);
+    assert_eq!((settings.key_id, settings.acl), (None, None));
+    assert_eq!(settings.common.part_bytes, 5_242_880);
+    assert_eq!(settings.common.root_directory, "/images");
+
+    for (keys, endpoint, path_style) in [
+        (
+            "region: oss-cn-hangzhou",
+            "s3.oss-cn-hangzhou.aliyuncs.com",
+            false,
+        ),
+        (
+            "region: cn-hangzhou",
+            "s3.oss-cn-hangzhou.aliyuncs.com",
+            false,
+        ),
+        (
+            "region: us-west-1, internal: true",
+            "s3.oss-us-west-1-internal.aliyuncs.com",
+            false,
+        ),
+        (
+            "region: r, internal: true, endpoint: b.oss-cn-beijing.aliyuncs.com",
+            "s3.oss-cn-beijing.aliyuncs.com",
+            false,
+        ),
+        (
+            "region: r, endpoint: oss-cn-beijing-internal.aliyuncs.com",
+            "s3.oss-cn-beijing-internal.aliyuncs.com",
+            false,
+        ),
+        (
+            "region: r, endpoint: 'https://s3.oss-accelerate.aliyuncs.com/'",
+            "https://s3.oss-accelerate.aliyuncs.com",
+            false,
+        ),
+        (
+            "region: r, endpoint: '10.0.0.1:9000'",
+            "10.0.0.1:9000",
+            true,
+        ),
+        (
+            "region: r, endpoint: 'http://[::1]:9000'",
+            "http://[::1]:9000",
+            true,
+        ),
+    ] {
+        let settings = oss(keys);
+        assert_eq!(settings.endpoint.as_deref(), Some(endpoint), "{keys}");
+        assert_eq!(settings.path_style, path_style, "{keys}");
+    }
+}
+
 #[test]
 fn defaults_are_distributions() {
     let settings = s3("region: eu-west-1");
@@ -107,6 +181,30 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "s3: {bucket: b, region: r, accelerate: true, forcepathstyle: true}",
             "storage.s3.accelerate: has its own endpoints",
+        ),
+        (
+            "oss: {bucket: b, accesskeyid: a, accesskeysecret: s}",
+            "storage.oss.region: is required",
+        ),
+        (
+            "oss: {bucket: b, region: r, accesskeysecret: s}",
+            "storage.oss.accesskeyid: is required",
+        ),
+        (
+            "oss: {bucket: b, region: r.s, accesskeyid: a, accesskeysecret: s}",
+            "storage.oss.region: expected a region",
+        ),
+        (
+            "oss: {bucket: b, region: r, accesskeyid: a, accesskeysecret: s, chunksize: 1048576}",
+            "storage.oss.chunksize: expected a whole number from 5242880",
+        ),
+        (
+            "oss: {bucket: b, region: r, accesskeyid: a, accesskeysecret: s, encryptionkeyid: k}",
+            "storage.oss.encryptionkeyid: refused",
+        ),
+        (
+            "oss: {bucket: b, region: r, accesskeyid: a, accesskeysecret: s, endpoint: images.example.com}",
+            "storage.oss.endpoint: expected a host below aliyuncs.com",
         ),
         (
             "gcs: {bucket: b, keyfile: /k, credentials: {a: b}}",
