@@ -28,6 +28,21 @@ pub const PUT_OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most entries one [`Listing::next`] returns.
 pub const LISTED_AT_ONCE: usize = 1000;
 
+/// What a commit leaves behind of its upload beside the object that it made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// These objects, if any.
+    Objects(Vec<StorageKey>),
+    /// Requests were cut off, and nobody knows what they have stored. [`BlobStore::delete_rest`] finds it.
+    Unknown,
+}
+
+impl Default for Leftovers {
+    fn default() -> Self {
+        Leftovers::Objects(Vec::new())
+    }
+}
+
 /// A place for blob bytes.
 ///
 /// Stores are of two kinds. On a local one, what is staged is the truth, and the record of an upload only saves
@@ -80,14 +95,15 @@ pub trait BlobStore: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Whether a commit left objects behind that the record before it names, or may name. The caller records what
-    /// the commit returned, calls [`tidy_upload`](Self::tidy_upload), and only then lets go of the record.
-    fn needs_tidying(&self, _committed: &Progress) -> bool {
-        false
+    /// What a commit left behind of its upload. It is deleted only when the upload has ended, since until then
+    /// another request, on another node, may make the blob out of it: whoever records the end notes this in the same
+    /// transaction.
+    fn leftovers(&self, _committed: &Progress) -> Leftovers {
+        Leftovers::default()
     }
 
-    /// Deletes what a commit left behind of its upload.
-    async fn tidy_upload(&self, _id: UploadId, _committed: &Progress) -> Result<()> {
+    /// Deletes everything that an ended upload has, except the object that it became.
+    async fn delete_rest(&self, _object: &StorageKey) -> Result<()> {
         Ok(())
     }
 

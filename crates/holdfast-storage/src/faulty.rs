@@ -17,7 +17,8 @@ use holdfast_model::{Algorithm, Digest, Timestamp, UploadId};
 use self::schedule::Fate;
 pub use self::schedule::{Fault, Injected, Operation, Schedule};
 use crate::{
-    BlobReader, BlobStore, Error, Listed, Listing, Progress, Result, StorageKey, UploadWriter,
+    BlobReader, BlobStore, Error, Leftovers, Listed, Listing, Progress, Result, StorageKey,
+    UploadWriter,
 };
 
 /// A store that goes wrong as scheduled.
@@ -115,16 +116,13 @@ impl BlobStore for Faulty {
         }))
     }
 
-    fn needs_tidying(&self, committed: &Progress) -> bool {
-        self.inner.needs_tidying(committed)
+    fn leftovers(&self, committed: &Progress) -> Leftovers {
+        self.inner.leftovers(committed)
     }
 
-    async fn tidy_upload(&self, id: UploadId, committed: &Progress) -> Result<()> {
+    async fn delete_rest(&self, object: &StorageKey) -> Result<()> {
         self.fate
-            .befall(
-                Operation::AbortUpload,
-                self.inner.tidy_upload(id, committed),
-            )
+            .befall(Operation::AbortUpload, self.inner.delete_rest(object))
             .await
     }
 

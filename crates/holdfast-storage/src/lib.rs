@@ -23,8 +23,8 @@ pub mod faulty;
 pub mod suite;
 
 pub use blob_store::{
-    BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Listed, Listing, PUT_OBJECT_BYTES_MAX,
-    Progress, READ_CHUNK_BYTES, UploadWriter,
+    BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Leftovers, Listed, Listing,
+    PUT_OBJECT_BYTES_MAX, Progress, READ_CHUNK_BYTES, UploadWriter,
 };
 pub use cloud::Cloud;
 pub use error::{Error, Result};

@@ -114,6 +114,11 @@ impl StorageKey {
         (ours && (name == "data" || incarnation)).then_some(digest)
     }
 
+    /// The upload whose object this is, in a store that names objects after uploads.
+    pub fn upload(&self) -> Option<UploadId> {
+        upload_of(&self.0)
+    }
+
     /// The key as text, for databases and logs.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -135,7 +140,7 @@ impl FromStr for StorageKey {
                 && part.len() <= COMPONENT_BYTES_MAX
                 && part.bytes().all(letter)
         };
-        let reserved = text.split('/').next() == Some(RESERVED) && !is_uploaded(text);
+        let reserved = text.split('/').next() == Some(RESERVED) && upload_of(text).is_none();
         if text.len() > KEY_BYTES_MAX || reserved || !text.split('/').all(name) {
             return Err(StorageKeyError);
         }
@@ -143,16 +148,13 @@ impl FromStr for StorageKey {
     }
 }
 
-/// Whether this is a key of an upload's object.
-fn is_uploaded(text: &str) -> bool {
-    let parsed = || {
-        let (path, name) = text.rsplit_once('.')?;
-        let id: UploadId = path.rsplit('/').next()?.parse().ok()?;
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let named = (1..=UPLOADED_NAME_MAX).contains(&name.len()) && name.bytes().all(plain);
-        Some(named && text.starts_with(&StorageKey::uploaded_prefix(id)))
-    };
-    parsed().unwrap_or(false)
+/// The upload whose object has this key.
+fn upload_of(text: &str) -> Option<UploadId> {
+    let (path, name) = text.rsplit_once('.')?;
+    let id: UploadId = path.rsplit('/').next()?.parse().ok()?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let named = (1..=UPLOADED_NAME_MAX).contains(&name.len()) && name.bytes().all(plain);
+    (named && text.starts_with(&StorageKey::uploaded_prefix(id))).then_some(id)
 }
 
 /// A key orders and hashes as its text.

@@ -1,4 +1,4 @@
-//! Pushes while nodes and the database die, collectors side by side, and a node that is cut off.
+//! Pushes while nodes, the database and the bucket die, collectors side by side, and a node that is cut off.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,12 @@ use super::Cluster;
 
 const PUSHERS: usize = 8;
 /// Images of each.
-const IMAGES: usize = 15;
+const IMAGES: usize = 63;
+/// How often something dies meanwhile.
+const DEATHS: usize = 9;
 /// Attempts of a request, at one node after the other.
 const ATTEMPTS: usize = 4000;
-/// Longest time for a tenth of the pushes.
+/// Longest time from one death to the next.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Sends a request to one node after the other until one answers in a way that says something.
@@ -83,7 +85,7 @@ fn assert_whole(client: &Client, repository: &str, reference: &str, image: &Imag
 }
 
 #[test]
-fn no_acknowledged_push_is_lost_when_nodes_and_database_die() {
+fn no_acknowledged_push_is_lost_when_nodes_database_and_bucket_die() {
     let mut cluster = Cluster::start(3, "gc: {grace: 1h, interval: 100ms}");
     let pushed = Arc::<Mutex<Vec<(String, String, Arc<Image>)>>>::default();
     let count = Arc::new(AtomicUsize::new(0));
@@ -110,20 +112,24 @@ fn no_acknowledged_push_is_lost_when_nodes_and_database_die() {
             })
         })
         .collect();
-    for (number, share) in (1..=6).enumerate() {
+    for death in 0..DEATHS {
         // Longer than other waits: a client may have to sit out the retries of several nodes.
-        let (wanted, since) = (PUSHERS * IMAGES * share / 10, Instant::now());
+        let wanted = PUSHERS * IMAGES * (death + 1) / (DEATHS + 1);
+        let since = Instant::now();
         while count.load(Ordering::Relaxed) < wanted {
             assert!(since.elapsed() < PATIENCE, "pushes go on");
             std::thread::sleep(Duration::from_millis(20));
         }
-        if number % 3 == 1 {
-            cluster.postgres.halt();
-            cluster.postgres.resume();
-        } else {
-            let node = number / 2 % 3;
-            cluster.nodes[node].kill();
-            cluster.nodes[node].restart();
+        match death % 3 {
+            0 => {
+                cluster.nodes[death / 3].kill();
+                cluster.nodes[death / 3].restart();
+            }
+            1 => {
+                cluster.postgres.halt();
+                cluster.postgres.resume();
+            }
+            _ => cluster.store.restart(),
         }
     }
     for pusher in pushers {

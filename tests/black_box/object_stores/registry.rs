@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use holdfast_tests::{Blob, Image, ObjectServer, Registry, Service, digest, http, random_bytes};
+use holdfast_tests::{
+    Blob, Image, ObjectServer, Registry, Service, digest, eventually, http, random_bytes,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -130,7 +132,10 @@ fn blobs_come_through_the_registry_where_clients_cannot_go() {
 #[test]
 fn an_upload_goes_on_in_another_process() {
     let server = Arc::new(ObjectServer::start(Service::Versity));
-    let mut registry = Registry::builder().store(&server).start();
+    let mut registry = Registry::builder()
+        .store(&server)
+        .section("gc: {interval: 100ms}")
+        .start();
     let layer = blob(902, 19 * MIB + 5);
     let session = begin(&registry);
     let mut location = session;
@@ -176,8 +181,11 @@ fn an_upload_goes_on_in_another_process() {
     let path = format!("/v2/cloud/app/blobs/{}", layer.digest);
     let got = registry.http().get(&path).send().expect(200);
     assert!(got.body == layer.bytes);
-    let left = objects(&server, "holdfast/blobs");
-    assert_eq!(left.len(), 1, "nothing but the blob: {left:?}");
+    eventually("nothing is left but the blob", || {
+        objects(&server, "holdfast/blobs").len() == 1
+    });
+    let got = registry.http().get(&path).send().expect(200);
+    assert!(got.body == layer.bytes);
 }
 
 #[test]

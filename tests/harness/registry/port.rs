@@ -11,7 +11,8 @@ const PORT_COUNT: u16 = 10_000;
 /// A port nobody listens on, and which this process has not given out before.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(process::id() % u32::from(PORT_COUNT))
+    // Processes that run side by side have numbers near each other, and begin far from each other.
+    let start = u16::try_from(process::id().wrapping_mul(1009) % u32::from(PORT_COUNT))
         .expect("a remainder below the port count");
     for _ in 0..PORT_COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

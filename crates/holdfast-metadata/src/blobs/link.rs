@@ -32,6 +32,9 @@ impl Operation for Link {
         }
         let repo_id = repositories::id_or_new(tx, &blob.repository, blob.now).await?;
         attach(tx, repo_id, blob.digest, self.lease_until).await?;
+        for left in &blob.leftovers {
+            gc::discard_key(tx, left, None, blob.now).await?;
+        }
         if let Some((upload, _)) = blob.upload {
             tx.execute(
                 "DELETE FROM uploads WHERE id = ?1",

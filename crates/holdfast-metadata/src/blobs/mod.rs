@@ -53,6 +53,8 @@ pub struct LinkBlob {
     pub storage_key: String,
     /// The session they came through, which ends.
     pub upload: Option<(UploadId, u64)>,
+    /// What to give up to the outbox beside: what the session leaves behind.
+    pub leftovers: Vec<String>,
     /// The current time.
     pub now: Timestamp,
 }

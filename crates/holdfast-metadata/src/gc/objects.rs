@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 /// A storage key whose bytes are to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discarded {
-    /// The key; the id of an upload session stands for its staged bytes.
+    /// The key, or what the caller named so: a session's staged bytes, what an upload left behind.
     pub storage_key: String,
     /// What the bytes were, if they were a blob.
     pub digest: Option<Digest>,

@@ -238,6 +238,7 @@ impl Pusher {
             size: 10,
             storage_key: key.clone(),
             upload: None,
+            leftovers: Vec::new(),
             now: NOW,
         });
         match unless_busy(linked.await) {

@@ -213,6 +213,7 @@ pub(crate) fn blob(repository: &str, digest: Digest, storage_key: &str) -> LinkB
         size: 10,
         storage_key: storage_key.to_owned(),
         upload: None,
+        leftovers: Vec::new(),
         now: NOW,
     }
 }

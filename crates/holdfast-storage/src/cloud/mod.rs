@@ -8,13 +8,13 @@
 //! | | requests |
 //! |---|---|
 //! | blob up to one part, in one request or as docker sends it (`POST`, `PATCH`, `PUT`) | 1 |
-//! | blob of `n` parts in one `PUT` | `n` + 2: begin, parts, complete |
-//! | the same as docker sends it | up to 2 more: the tail is put aside at the end of the `PATCH`, and deleted |
+//! | blob of `n` parts in one `PUT` | `n` + 3: begin, parts, complete, look whether it is there |
+//! | the same as docker sends it | 1 more: the tail is put aside at the end of the `PATCH`; the collector deletes it |
 //! | pull through a signed URL | 0 from here |
 //! | pull through the registry | 2: look, get |
 //!
 //! What a request that was cut off may have left is known to be there by the record's `doubtful`, and looked for when
-//! the upload ends.
+//! the upload has ended. Nothing that another request could still make a blob of is deleted before that.
 
 mod azure;
 mod bucket;
@@ -46,7 +46,9 @@ use self::fill::Room;
 use self::settings::Limits;
 use self::state::State;
 use crate::blob_store::check_put;
-use crate::{BlobReader, BlobStore, Error, Listing, Progress, Result, StorageKey, UploadWriter};
+use crate::{
+    BlobReader, BlobStore, Error, Leftovers, Listing, Progress, Result, StorageKey, UploadWriter,
+};
 
 pub use azure::{AzureCredentials, AzureSettings};
 pub use gcs::{GcsCredentials, GcsSettings};
@@ -169,20 +171,22 @@ impl BlobStore for Cloud {
         Ok(Box::new(writer))
     }
 
-    fn needs_tidying(&self, committed: &Progress) -> bool {
-        let state = State::restore(committed.state.as_deref());
-        committed.doubtful || state.is_none_or(|state| !state.old.is_empty())
+    fn leftovers(&self, committed: &Progress) -> Leftovers {
+        match State::restore(committed.state.as_deref()) {
+            Some(state) if !committed.doubtful => {
+                let old = state.old.iter().filter_map(|old| old.parse().ok());
+                Leftovers::Objects(old.collect())
+            }
+            _ => Leftovers::Unknown,
+        }
     }
 
-    async fn tidy_upload(&self, id: UploadId, committed: &Progress) -> Result<()> {
-        let bucket = &self.shared.bucket;
-        let state = State::restore(committed.state.as_deref()).unwrap_or_default();
-        if committed.doubtful {
-            let keep = state.whole.and_then(|whole| whole.key.parse().ok());
-            let prefix = StorageKey::uploaded_prefix(id);
-            return bucket.sweep(&prefix, keep.as_ref()).await;
-        }
-        bucket.delete_names(state.old).await
+    async fn delete_rest(&self, object: &StorageKey) -> Result<()> {
+        let Some(id) = object.upload() else {
+            return Ok(());
+        };
+        let prefix = StorageKey::uploaded_prefix(id);
+        self.shared.bucket.sweep(&prefix, Some(object)).await
     }
 
     async fn uncommit_upload(&self, _id: UploadId, _key: &StorageKey) -> Result<()> {

@@ -11,7 +11,7 @@ use holdfast_model::{Algorithm, Hasher, UploadId};
 
 use self::service::{Fake, Kind};
 use super::*;
-use crate::Progress;
+use crate::{Leftovers, Progress};
 
 const MIB: usize = 1024 * 1024;
 
@@ -67,6 +67,14 @@ async fn write(writer: &mut Box<dyn UploadWriter>, length: usize) -> Result<()> 
     Ok(())
 }
 
+/// Deletes what a commit has left behind.
+async fn delete_leftovers(node: &Cloud, committed: &Progress, key: &StorageKey) -> Result<()> {
+    match node.leftovers(committed) {
+        Leftovers::Objects(left) => node.delete(&left).await,
+        Leftovers::Unknown => node.delete_rest(key).await,
+    }
+}
+
 fn hash(length: usize) -> holdfast_model::Digest {
     Hasher::digest(Algorithm::Sha256, &vec![7; length])
 }
@@ -89,12 +97,25 @@ async fn requests_are_as_few_as_the_table_says() {
         (&[1000], &[(Put, 1)]),
         (&[1000, 0], &[(Put, 1)]),
         (&[5 * MIB, 0], &[(Put, 1)]),
-        (&[12 * MIB], &[(Create, 1), (Part, 3), (Complete, 1)]),
+        (
+            &[12 * MIB],
+            &[(Head, 1), (Create, 1), (Part, 3), (Complete, 1)],
+        ),
         // What is left is enough for a part.
-        (&[13 * MIB, 0], &[(Create, 1), (Part, 3), (Complete, 1)]),
+        (
+            &[13 * MIB, 0],
+            &[(Head, 1), (Create, 1), (Part, 3), (Complete, 1)],
+        ),
         (
             &[11 * MIB, 0],
-            &[(Put, 1), (Create, 1), (Part, 3), (Complete, 1), (Delete, 1)],
+            &[
+                (Put, 1),
+                (Head, 1),
+                (Create, 1),
+                (Part, 3),
+                (Complete, 1),
+                (Delete, 1),
+            ],
         ),
         // Cut small: each piece is kept beside, and what it replaces goes.
         (&[MIB, MIB, MIB, 0], &[(Put, 3), (Delete, 2)]),
@@ -115,9 +136,7 @@ async fn requests_are_as_few_as_the_table_says() {
         assert_eq!(digest, hash(steps.iter().sum()));
         let key = open.own_key().unwrap();
         let committed = open.commit(&key).await.unwrap().unwrap();
-        if node.needs_tidying(&committed) {
-            node.tidy_upload(id, &committed).await.unwrap();
-        }
+        delete_leftovers(&node, &committed, &key).await.unwrap();
         assert_eq!(service.requests(), expected, "{steps:?}");
     }
     service.forget();
@@ -198,7 +217,7 @@ async fn an_upload_survives_the_failure_of_any_request() {
                             continue;
                         };
                         record = committed.clone();
-                        match node.tidy_upload(id, &committed).await {
+                        match delete_leftovers(&node, &committed, &key).await {
                             Ok(()) => break key,
                             Err(_) => continue,
                         }
@@ -236,6 +255,21 @@ async fn an_upload_survives_the_failure_of_any_request() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_there_is_not_believed() {
+    let service = Fake::new();
+    let node = node(&service);
+    let id = upload();
+    let mut open = writer(&node, id, None).await;
+    write(&mut open, 12 * MIB).await.unwrap();
+    let saved = open.suspend().await.unwrap();
+    service.feign_completions();
+    let open = writer(&node, id, Some(saved)).await;
+    let key = open.own_key().unwrap();
+    let refused = open.commit(&key).await.unwrap_err();
+    assert!(matches!(refused, Error::UploadUnknown(unknown) if unknown == id));
 }
 
 #[tokio::test]

@@ -254,17 +254,32 @@ impl Writer {
         if completed.is_ok() {
             completed = self.shared.bucket.complete(&key, &id, parts.tags()).await;
         }
-        if let Err(error) = completed {
+        match completed {
+            Ok(()) => self.look_after(&key).await?,
             // The answer may have been lost, or another request was here before. Only the bytes can tell.
-            let stored = self.shared.digest_of(&key, self.hasher.algorithm()).await;
-            let expected = (self.offset, self.hasher.clone().finish());
-            if !matches!(stored, Ok(Some(found)) if found == expected) {
-                return Err(error);
+            Err(error) => {
+                let stored = self.shared.digest_of(&key, self.hasher.algorithm()).await;
+                let expected = (self.offset, self.hasher.clone().finish());
+                if !matches!(stored, Ok(Some(found)) if found == expected) {
+                    return Err(error);
+                }
             }
         }
         self.base = Base::Whole(key);
         self.changed = true;
         Ok(())
+    }
+
+    /// Looks whether the service has made the object that it says it has made. One that was killed while it did so
+    /// may take the parts for an object ever after, and they are lost: the client begins again.
+    async fn look_after(&self, key: &StorageKey) -> Result<()> {
+        let found = self.shared.bucket.head(key).await?;
+        let size = found.map(|meta| meta.size);
+        if size == Some(self.offset) {
+            return Ok(());
+        }
+        tracing::error!(%key, expected = self.offset, found = size, "the service acknowledged an object that is not there");
+        Err(Error::UploadUnknown(self.id))
     }
 
     /// Stores what is gathered as an object of its own.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast_model::{Algorithm, Hasher, UploadId};
 
 use super::place::{Place, sample, sha256};
-use crate::{BlobStore, Progress, StorageKey, UploadWriter};
+use crate::{BlobStore, Leftovers, Progress, StorageKey, UploadWriter};
 
 const MIB: usize = 1024 * 1024;
 
@@ -38,8 +38,11 @@ impl Place {
         let committed = writer.commit(&key).await;
         let committed = committed.expect("the upload is committed");
         let committed = committed.expect("a shared store says how to go on");
-        let tidied = self.store().tidy_upload(id, &committed).await;
-        tidied.expect("what is left of the upload is deleted");
+        let deleted = match self.store().leftovers(&committed) {
+            Leftovers::Objects(left) => self.store().delete(&left).await,
+            Leftovers::Unknown => self.store().delete_rest(&key).await,
+        };
+        deleted.expect("what is left of the upload is deleted");
         (key, committed)
     }
 

@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use holdfast_metadata::{Collected, Discarded, GcHold, Moment, Reason, UntaggedPolicy};
-use holdfast_model::{Digest, RepositoryName, UploadId};
-use holdfast_storage::{Error as StorageError, StorageKey};
+use holdfast_model::{Digest, RepositoryName};
+use holdfast_storage::Error as StorageError;
 use tokio::sync::mpsc;
 
+use super::outbox::Entry;
 use super::{Error, Operations, Result};
 use crate::clock;
 use crate::error_chain::chain;
@@ -246,17 +247,23 @@ impl Operations {
         let (mut gone, mut failed) = (Vec::new(), Vec::new());
         let (mut objects, mut keys) = (Vec::new(), Vec::new());
         for object in due {
-            if let Ok(id) = object.storage_key.parse::<UploadId>() {
-                match self.store.abort_upload(id).await {
-                    Ok(()) => gone.push(object),
-                    Err(error) => failed.push(not_deleted(object, &error)),
+            let deleted = match object.storage_key.parse() {
+                Ok(Entry::Object(key)) => {
+                    keys.push(key);
+                    objects.push(object);
+                    continue;
                 }
-            } else if let Ok(key) = object.storage_key.parse::<StorageKey>() {
-                keys.push(key);
-                objects.push(object);
-            } else {
-                tracing::error!(key = object.storage_key, "the outbox names no storage key");
-                failed.push(object.storage_key);
+                Ok(Entry::Upload(id)) => self.store.abort_upload(id).await,
+                Ok(Entry::Rest(kept)) => self.store.delete_rest(&kept).await,
+                Err(error) => {
+                    tracing::error!(key = object.storage_key, %error, "the outbox names no storage key");
+                    failed.push(object.storage_key);
+                    continue;
+                }
+            };
+            match deleted {
+                Ok(()) => gone.push(object),
+                Err(error) => failed.push(not_deleted(object, &error)),
             }
         }
         if self.store.delete(&keys).await.is_ok() {

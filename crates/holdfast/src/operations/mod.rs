@@ -12,6 +12,7 @@ mod error;
 mod export;
 mod integrity;
 mod manifests;
+mod outbox;
 mod policy;
 mod pulls;
 mod read_only;

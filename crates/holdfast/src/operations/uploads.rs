@@ -21,6 +21,7 @@ use holdfast_model::byte_range::ContentRange;
 use holdfast_model::{Algorithm, Digest, Hasher, RepositoryName, UploadId};
 use holdfast_storage::{Error as StorageError, Progress, StorageKey, UploadWriter};
 
+use super::outbox::{self, Entry};
 use super::{ByteStream, Damage, Error, Operations, Result};
 use crate::error_chain::chain;
 use crate::held::Hold;
@@ -51,7 +52,7 @@ impl Operations {
             .create_upload(NewUpload {
                 repository: repository.clone(),
                 id,
-                storage_key: staging_key(id),
+                storage_key: Entry::Upload(id).to_string(),
                 algorithm: Some(algorithm),
                 expires_at: now.plus(self.rules.upload_age),
                 now,
@@ -470,7 +471,10 @@ impl Operations {
             return Ok(());
         }
         let now = clock::now();
-        Ok(self.metadata.object_deleted(&staging_key(id), now).await?)
+        Ok(self
+            .metadata
+            .object_deleted(&Entry::Upload(id).to_string(), now)
+            .await?)
     }
 
     /// Drops a session that no client knows, as far as that is possible.
@@ -494,13 +498,8 @@ impl Operations {
             None => self.free_key(&digest).await?,
         };
         let staged = writer.commit(&key).await?;
-        if let Some(staged) = &staged
-            && self.store.needs_tidying(staged)
-        {
-            // In this order: the row names what is deleted until it names the object instead.
-            self.record(id, version, staged.clone()).await?;
-            self.store.tidy_upload(id, staged).await?;
-        }
+        let leftovers = staged.as_ref().map(|staged| self.store.leftovers(staged));
+        let leftovers = outbox::leftovers(&key, leftovers.unwrap_or_default());
         let linked = self
             .metadata
             .link_blob(LinkBlob {
@@ -509,6 +508,7 @@ impl Operations {
                 size,
                 storage_key: key.as_str().to_owned(),
                 upload: Some((id, version)),
+                leftovers,
                 now: clock::now(),
             })
             .await;
@@ -529,8 +529,8 @@ impl Operations {
                 self.take_back((id, version), &key, staged).await?;
                 Err(Error::Conflict)
             }
-            Ok(Linked::SessionEnded) => self.settle_ended(id, &digest, key).await,
-            // Whatever is stored is swept when that request ends the session.
+            Ok(Linked::SessionEnded) => self.settle_ended(id, &digest, &key).await,
+            // Whatever is stored goes when that request has ended the session.
             Ok(Linked::SessionTaken) => Err(Error::UploadUnknown(id)),
             Err(error) => {
                 // Where it is certain that nothing was linked, the session gets its bytes back and the client may
@@ -569,18 +569,13 @@ impl Operations {
     }
 
     /// Another request has ended the session while this one was at work, on another node. When that has made a
-    /// blob of the very same object, this one has succeeded; otherwise its object is nobody's.
-    async fn settle_ended(&self, id: UploadId, digest: &Digest, key: StorageKey) -> Result<()> {
+    /// blob of the very same object, this one has succeeded. Otherwise its object is left to that request, which
+    /// knew that it was not alone; only that one can tell whether the object is a blob under another digest.
+    async fn settle_ended(&self, id: UploadId, digest: &Digest, key: &StorageKey) -> Result<()> {
         let blob = self.metadata.content(digest).await?;
         if blob.is_some_and(|blob| &*blob.storage_key == key.as_str()) {
             return Ok(());
         }
-        self.store.delete(&[key]).await?;
         Err(Error::UploadUnknown(id))
     }
-}
-
-/// What names a session's bytes in the delete outbox.
-fn staging_key(id: UploadId) -> String {
-    id.to_string()
 }

@@ -56,16 +56,20 @@ async fn linking_stores_a_blob_and_ends_its_session(db: &Database) {
     assert!(db.metadata.doubt_upload(upload_id(2), 0).await.unwrap());
     let mut overtaken = blob("a/b", digest(2), "k2");
     overtaken.upload = Some((upload_id(2), 0));
+    overtaken.leftovers = vec!["left".to_owned()];
     assert_eq!(
         db.metadata.link_blob(overtaken.clone()).await.unwrap(),
         Linked::SessionTaken,
         "another request has taken it over"
     );
+    let discarded = async || db.metadata.due_objects(NOW, 10).await.unwrap().len();
+    assert_eq!(discarded().await, 0, "it may need what is left");
     overtaken.upload = Some((upload_id(2), 1));
     assert_eq!(
         db.metadata.link_blob(overtaken).await.unwrap(),
         Linked::Stored
     );
+    assert_eq!(discarded().await, 1, "what is left is the collector's");
 }
 
 async fn a_second_upload_of_a_blob_is_surplus(db: &Database) {

@@ -41,6 +41,8 @@ struct Notes {
     /// Whether it has its effect all the same.
     effective: bool,
     failed: bool,
+    /// Whether the completion of a multipart upload is acknowledged and not made.
+    feigning: bool,
     /// Multipart uploads that were begun and not ended.
     unfinished: HashMap<MultipartId, String>,
 }
@@ -91,6 +93,11 @@ impl Fake {
     /// From now on nothing fails.
     pub(super) fn heal(&self) {
         self.notes().failing = None;
+    }
+
+    /// From now on multipart uploads are said to be objects and are not.
+    pub(super) fn feign_completions(&self) {
+        self.notes().feigning = true;
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -238,7 +245,15 @@ impl MultipartStore for Fake {
         id: &MultipartId,
         parts: Vec<PartId>,
     ) -> Result<PutResult> {
+        let feigning = self.notes().feigning;
         let completed = async {
+            if feigning {
+                return Ok(PutResult {
+                    e_tag: None,
+                    version: None,
+                    extensions: Default::default(),
+                });
+            }
             let done = self.inner.complete_multipart(path, id, parts).await?;
             self.notes().unfinished.remove(id);
             Ok(done)

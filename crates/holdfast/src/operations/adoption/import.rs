@@ -13,7 +13,7 @@ use holdfast_metadata::{
 use holdfast_model::{
     Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag, Timestamp, UploadId,
 };
-use holdfast_storage::{Error as StorageError, Listed, Listing, StorageKey};
+use holdfast_storage::{Error as StorageError, Leftovers, Listed, Listing, StorageKey};
 
 use super::layout::{self, LinkContent, LinkPath, ManifestKind, TagPath};
 use super::{Waits, directory, hashed};
@@ -933,10 +933,9 @@ impl Operations {
         }
         let place = StorageKey::incarnation(to, random::bytes());
         let staged = writer.commit(&place).await?;
-        if let Some(staged) = &staged
-            && self.store.needs_tidying(staged)
-        {
-            self.store.tidy_upload(id, staged).await?;
+        // Nobody else knows of this upload.
+        if let Some(Leftovers::Objects(left)) = staged.map(|staged| self.store.leftovers(&staged)) {
+            self.store.delete(&left).await?;
         }
         let copied = FoundBlob {
             digest: *to,
