@@ -1,5 +1,6 @@
 //! Equal nodes on one PostgreSQL and one bucket.
 
+mod commands;
 mod history;
 mod partition;
 mod storms;

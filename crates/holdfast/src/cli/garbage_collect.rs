@@ -2,7 +2,7 @@
 //!
 //! The work is that of the collector which always runs. Where a server runs, it does the work, with the
 //! configured grace; without a server nobody can be in the middle of a push, so everything unused goes at
-//! once, as with Distribution.
+//! once, as with Distribution. With PostgreSQL nobody knows that no node serves, so the grace counts there too.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -30,7 +30,8 @@ pub(super) struct Arguments {
     /// Accepted for scripts that have it: what Distribution prints is printed anyway.
     #[arg(short, long)]
     verbose: bool,
-    /// Keep what lost its last use for so long, such as 0s or 1h; else gc.grace, or 0s while no server runs.
+    /// Keep what lost its last use for so long, such as 0s or 1h; else gc.grace, or 0s on SQLite while no server
+    /// runs.
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     grace: Option<f64>,
     /// The configuration; found as for other commands when absent.

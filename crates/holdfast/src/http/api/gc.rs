@@ -106,7 +106,8 @@ pub(crate) struct RunGc {
     pub(crate) delete_untagged: bool,
     /// How long what lost its last use is kept, in seconds; the configured grace at most, and if absent.
     pub(crate) grace_seconds: Option<f64>,
-    /// No server runs, so nobody can be in the middle of a push: without `grace_seconds` nothing is kept for one.
+    /// No server runs here. Unless other nodes share the database, nobody can be in the middle of a push then, and
+    /// without `grace_seconds` nothing is kept for one.
     pub(crate) offline: bool,
     /// Also say what stays.
     pub(crate) marks: bool,
@@ -218,11 +219,8 @@ async fn collect(operations: &Operations, wish: &RunGc, lines: &Lines) -> Result
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .map(|grace| grace.min(configured));
     let ends_hold = grace.is_some();
-    let grace = grace.unwrap_or(if wish.offline {
-        Duration::ZERO
-    } else {
-        configured
-    });
+    let alone = wish.offline && !operations.metadata().is_shared();
+    let grace = grace.unwrap_or(if alone { Duration::ZERO } else { configured });
     let mut round = Round {
         grace,
         ends_hold,
