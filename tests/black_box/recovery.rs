@@ -4,8 +4,11 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 
-use holdfast_tests::{Command, Daemon, Image, Registry, Workbench, eventually};
+use holdfast_tests::{
+    Command, Daemon, Image, ObjectServer, Registry, Service, Workbench, eventually,
+};
 
 use crate::storm::{Storm, assert_served};
 
@@ -212,39 +215,62 @@ fn a_tar_of_a_running_server_has_every_push_acknowledged_before_it() {
     }
 }
 
-#[test]
-fn without_any_snapshot_a_full_store_is_not_taken_for_an_empty_one() {
-    let mut registry = Registry::start();
-    let image = Image::new(7100, &[1000]);
-    registry.http().push_image("lost/app", "v1", &image);
+/// Takes database and snapshots away, and asserts that the server refuses what is left until it is told to accept it.
+/// It serves again afterwards.
+#[track_caller]
+fn lose_all_metadata(registry: &mut Registry, snapshots: &Path) -> Daemon {
     registry.kill();
-    remove_database(&registry);
-    fs::remove_dir_all(registry.data().join("holdfast/snapshots")).expect("removing the snapshots");
-    let serve = |extra: &[&str]| {
-        let mut command = process::Command::new(Registry::program());
-        command.arg("serve").args(extra).arg(registry.config_file());
-        command
-    };
-    let refused = serve(&[]).output().expect("running the server");
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned()
-        + &String::from_utf8_lossy(&refused.stdout);
-    assert!(said.contains("--accept-empty"), "{said}");
+    remove_database(registry);
+    fs::remove_dir_all(snapshots).expect("removing the snapshots");
+    let config = registry.config_file();
+    let refused = Registry::command().arg("serve").arg(config).refused();
+    refused.mentions("--accept-empty");
     assert!(
-        !database(&registry).exists(),
+        !database(registry).exists(),
         "a refusal leaves nothing behind"
     );
 
     let log = registry.home().join("accepting.log");
-    let _daemon = Daemon::start("the registry", &mut serve(&["--accept-empty"]), &log);
+    let mut serve = process::Command::new(Registry::program());
+    serve.args(["serve", "--accept-empty"]).arg(config);
+    let daemon = Daemon::start("the registry", &mut serve, &log);
     eventually("an answer", || {
         registry.http().get("/v2/").try_send().is_ok()
     });
-    let _ = registry
-        .http()
-        .get("/v2/lost/app/tags/list")
-        .send()
-        .expect(404);
-    registry.http().push_image("lost/app", "v1", &image);
-    assert_eq!(registry.http().tags("lost/app"), ["v1"]);
+    daemon
+}
+
+#[test]
+fn without_any_snapshot_a_full_store_is_not_taken_for_an_empty_one() {
+    let bucket = Arc::new(ObjectServer::start(Service::Versity));
+    for mut registry in [
+        Registry::start(),
+        Registry::builder().store(&bucket).start(),
+    ] {
+        let image = Image::new(7100, &[1000]);
+        let http = registry.http();
+        http.push_image("lost/app", "v1", &image);
+        let snapshots = match registry.data().join("holdfast/snapshots") {
+            directory if directory.exists() => directory,
+            _ => bucket.files().join("holdfast/snapshots"),
+        };
+        let _daemon = lose_all_metadata(&mut registry, &snapshots);
+        let _ = http.get("/v2/lost/app/tags/list").send().expect(404);
+        http.push_image("lost/app", "v1", &image);
+        assert_eq!(http.tags("lost/app"), ["v1"]);
+    }
+}
+
+/// The links of the old tree know nothing of what was pushed and deleted since.
+#[test]
+fn without_any_snapshot_a_tree_that_was_taken_over_is_not_taken_over_anew() {
+    let mut registry = Registry::builder().program("docker-registry").start();
+    let (old, new) = (Image::new(7101, &[1000]), Image::new(7102, &[1000]));
+    registry.http().push_image("lost/app", "old", &old);
+    registry.take_over();
+    let http = registry.http();
+    http.push_image("lost/app", "new", &new);
+    let snapshots = registry.data().join("holdfast/snapshots");
+    let _daemon = lose_all_metadata(&mut registry, &snapshots);
+    assert_eq!(http.tags("lost/app"), ["old"]);
 }

@@ -24,6 +24,9 @@ use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
 use crate::{clock, ownership, random};
 
+/// The setting that the first process to work with a database makes, before it stores anything.
+const TOKEN_SECRET: &str = "access.tokensecret";
+
 /// The parts of the `http` section that answers depend on.
 #[derive(Debug, Default)]
 pub(crate) struct HttpSettings {
@@ -128,7 +131,7 @@ impl App {
         };
         // Never `http.secret`: copied configurations carry secrets that everybody knows, and this one makes users.
         let token_secret = metadata
-            .get_or_insert_setting("access.tokensecret", &random::hex::<32>())
+            .get_or_insert_setting(TOKEN_SECRET, &random::hex::<32>())
             .await
             .map_err(|error| attempt("cannot keep the token secret", &error))?;
         let realm = match &config.auth {
@@ -309,13 +312,30 @@ async fn open_metadata(
         let (location, whose) = metadata_location(config)?;
         let mut options = metadata_options(config, location);
         options.shared_payloads = redis.map(|redis| Arc::clone(redis) as Arc<dyn SharedPayloads>);
-        let opened = Metadata::open(options, clock::now()).await;
-        return opened.map_err(|error| {
+        let cannot = |error: holdfast_metadata::Error| {
             attempt(
                 &format!("cannot use the metadata database, {whose}"),
                 &error,
             )
-        });
+        };
+        let metadata = Metadata::open(options, clock::now())
+            .await
+            .map_err(cannot)?;
+        // The other nodes of a new registry may be a step ahead, so the database has the last word.
+        if is_unused(&metadata).await.map_err(cannot)?
+            && snapshots::needs_database(store).await?
+            && is_unused(&metadata).await.map_err(cannot)?
+        {
+            if !accept_empty {
+                return Err(format!(
+                    "the metadata database, {whose}, is empty, but blobs are stored. Name the registry's database, \
+                     restore it from a backup, or start once with --accept-empty: then every repository is empty, \
+                     and the blobs are found again as they are pushed"
+                ));
+            }
+            tracing::warn!("starting with empty metadata over stored blobs, as asked");
+        }
+        return Ok(metadata);
     }
     let (config::Metadata::File(path), Some(logs)) = (&config.metadata, logs) else {
         let options = metadata_options(config, Location::Memory);
@@ -348,6 +368,11 @@ async fn open_metadata(
         opened => opened,
     };
     opened.map_err(|error| attempt("cannot use the metadata database", &error))
+}
+
+/// Whether no node ever worked with this database.
+async fn is_unused(metadata: &Metadata) -> holdfast_metadata::Result<bool> {
+    Ok(metadata.setting(TOKEN_SECRET).await?.is_none() && !metadata.any_blob().await?)
 }
 
 /// Where the metadata of a registry that outlives its process is, for programs and for people.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod history;
+mod lost_database;
 mod partition;
 mod storms;
 mod tags;

@@ -19,7 +19,7 @@ use holdfast_storage::BlobStore;
 use tokio::sync::Mutex;
 
 pub(crate) use list::Snapshot;
-pub(crate) use recovery::{Place, recover, recover_damaged};
+pub(crate) use recovery::{Place, needs_database, recover, recover_damaged};
 
 /// The snapshots of one registry. Cheap to clone.
 #[derive(Clone)]

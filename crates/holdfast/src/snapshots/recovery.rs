@@ -51,11 +51,7 @@ pub(crate) async fn recover(place: &Place<'_>, accept_empty: bool) -> Result<(),
         Database::Usable => Ok(()),
         Database::Absent => {
             tracing::debug!("there is no metadata database");
-            if rebuild(place, Reach::Any).await? || !holds_content(place.store).await? {
-                return Ok(());
-            }
-            let others = is_another_registrys(place.store).await;
-            if others.map_err(|error| attempt("cannot look at the storage", &error))? {
+            if rebuild(place, Reach::Any).await? || !needs_database(place.store).await? {
                 return Ok(());
             }
             if accept_empty {
@@ -302,13 +298,11 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether blobs are stored that no other registry's links speak for.
-async fn holds_content(store: &dyn BlobStore) -> Result<bool, String> {
-    let any = async |directory: &str| -> Result<bool, holdfast_storage::Error> {
-        let key: StorageKey = directory
-            .parse()
-            .expect("a directory of Distribution's layout is a key");
-        let mut listing = store.list(&key).await?;
+/// Whether blobs are stored that no metadata speaks for but a database: Holdfast stored them, or nobody links them.
+/// The tree of another registry that was never taken over speaks for its own.
+pub(crate) async fn needs_database(store: &dyn BlobStore) -> Result<bool, String> {
+    let any = async |directory: StorageKey| -> Result<bool, holdfast_storage::Error> {
+        let mut listing = store.list(&directory).await?;
         loop {
             let entries = listing.next().await?;
             if entries.is_empty() {
@@ -323,8 +317,8 @@ async fn holds_content(store: &dyn BlobStore) -> Result<bool, String> {
         }
     };
     let found = async {
-        Ok(any("docker/registry/v2/blobs").await?
-            && !any("docker/registry/v2/repositories").await?)
+        Ok(any(StorageKey::uploads()).await?
+            || (any(StorageKey::blobs()).await? && !is_another_registrys(store).await?))
     };
     let found: Result<bool, holdfast_storage::Error> = found.await;
     found.map_err(|error| attempt("cannot look for stored blobs", &error))
