@@ -103,7 +103,9 @@ impl Front {
                  upstream nodes {{ {servers} }}\n\
                  server {{ listen 127.0.0.1:{port}; client_max_body_size 0; proxy_request_buffering off;\n\
                  proxy_buffering off; proxy_http_version 1.1; proxy_set_header Host $http_host;\n\
-                 proxy_next_upstream error timeout http_503; location / {{ proxy_pass http://nodes; }} }} }}\n"
+                 proxy_next_upstream error timeout http_503; location / {{ proxy_pass http://nodes; }}\n\
+                 location ~ /blobs/uploads/$ {{ proxy_next_upstream error timeout http_503 non_idempotent;\n\
+                 proxy_pass http://nodes; }} }} }}\n"
             ),
         );
         let mut command = Process::new(find_program("nginx"));

@@ -1,6 +1,6 @@
 //! Uploads that one node begins and others go on with, and real clients that meet another node at each request.
 
-use holdfast_tests::{Blob, Command, DockerEngine, Image, eventually, random_bytes};
+use holdfast_tests::{Blob, Command, DockerEngine, Image, eventually, http, random_bytes};
 
 use super::{Cluster, Front};
 
@@ -122,4 +122,21 @@ fn real_clients_meet_another_node_at_each_request() {
     Command::new("crane")
         .args(["validate", "--remote", &chunked])
         .run();
+}
+
+#[test]
+fn an_upload_that_a_sick_node_refuses_begins_at_another() {
+    let mut cluster = Cluster::start(1, "");
+    let (partition, url) = cluster.partition();
+    let sick = cluster.node(&url, "");
+    cluster.nodes.push(sick);
+    let nginx = Front::start(&cluster.nodes);
+    let front = http::Client::tcp(&nginx.host());
+    partition.cut(true);
+    // In turn, so every other request meets the sick one first.
+    for _ in 0..4 {
+        let begun = front.post("/v2/app/blobs/uploads/").body("").send();
+        let _ = begun.expect(202);
+    }
+    partition.cut(false);
 }
