@@ -138,6 +138,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         "access.administrators[]",
         Text,
         "",
-        "Users of `auth.htpasswd` who may use the management API (`/api/v1`) on the main address. Without any, it answers on the control socket alone.",
+        "Users of `auth.htpasswd` who may use the management API (`/api/v1`) on the main address. Without any, it answers on the control socket alone, which a node with a bucket and PostgreSQL does not have.",
     ),
 ];
