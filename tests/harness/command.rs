@@ -241,7 +241,9 @@ impl Output {
     /// When neither does.
     #[track_caller]
     pub fn mentions(&self, text: &str) {
-        let said = self.to_string().to_lowercase();
+        // Not the command line, which may hold the word itself.
+        let said = [&self.stdout[..], &self.stderr[..]].concat();
+        let said = String::from_utf8_lossy(&said).to_lowercase();
         assert!(
             said.contains(&text.to_lowercase()),
             "no `{text}` in: {self}"

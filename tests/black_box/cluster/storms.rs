@@ -59,17 +59,23 @@ fn push_blob(clients: &[Client], first: usize, repository: &str, blob: &Blob) {
     panic!("a blob cannot be pushed");
 }
 
-fn push_image(clients: &[Client], first: usize, repository: &str, tag: &str, image: &Image) {
+/// Pushes an image; the answer to its manifest.
+fn try_push(
+    clients: &[Client],
+    first: usize,
+    repository: &str,
+    reference: &str,
+    image: &Image,
+) -> Response {
     for blob in image.blobs() {
         push_blob(clients, first, repository, blob);
     }
-    let target = format!("/v2/{repository}/manifests/{tag}");
-    let answer = persist(clients, first, |client| {
+    let target = format!("/v2/{repository}/manifests/{reference}");
+    persist(clients, first, |client| {
         let put = client.put(&target);
         let put = put.header("Content-Type", image.manifest.media_type);
         put.body(&image.manifest.bytes[..]).try_send()
-    });
-    let _ = answer.expect(201);
+    })
 }
 
 #[track_caller]
@@ -102,7 +108,8 @@ fn no_acknowledged_push_is_lost_when_nodes_database_and_bucket_die() {
                         format!("storm/{}", pusher % 3),
                         format!("p{pusher}-{number}"),
                     );
-                    push_image(&clients, pusher + number, &repository, &tag, &image);
+                    let pushed_now = try_push(&clients, pusher + number, &repository, &tag, &image);
+                    let _ = pushed_now.expect(201);
                     pushed
                         .lock()
                         .expect("nobody panicked with it")
@@ -147,22 +154,9 @@ fn no_acknowledged_push_is_lost_when_nodes_database_and_bucket_die() {
 
 /// Pushes an image where there is no grace: a blob may be gone before its manifest comes, and is pushed again then.
 /// The gateway, which keeps objects as files, refuses a write now and then whose directory a deletion takes away.
-fn push_untried(client: &Client, reference: &str, image: &Image) {
+fn push_until_taken(client: &Client, reference: &str, image: &Image) {
     let clients = std::slice::from_ref(client);
-    loop {
-        for blob in image.blobs() {
-            push_blob(clients, 0, "app", blob);
-        }
-        let target = format!("/v2/app/manifests/{reference}");
-        let answer = persist(clients, 0, |client| {
-            let put = client.put(&target);
-            let put = put.header("Content-Type", image.manifest.media_type);
-            put.body(&image.manifest.bytes[..]).try_send()
-        });
-        if answer.status == 201 {
-            return;
-        }
-    }
+    while try_push(clients, 0, "app", reference, image).status != 201 {}
 }
 
 #[test]
@@ -170,7 +164,7 @@ fn collectors_of_all_nodes_share_the_work_and_take_nothing_in_use() {
     let cluster = Cluster::start(3, "gc: {grace: 0s, interval: 20ms}");
     let clients = cluster.clients();
     let kept = Image::new(6000, &[30_000, 100]);
-    push_untried(&clients[0], "kept", &kept);
+    push_until_taken(&clients[0], "kept", &kept);
     let pushers: Vec<_> = (0..6)
         .map(|pusher| {
             let clients = cluster.clients();
@@ -178,7 +172,7 @@ fn collectors_of_all_nodes_share_the_work_and_take_nothing_in_use() {
                 for number in 0..10 {
                     let image = Image::new(6100 + pusher * 100 + number, &[8000, 200]);
                     let client = &clients[(pusher + number) as usize % 3];
-                    push_untried(client, &image.manifest.digest, &image);
+                    push_until_taken(client, &image.manifest.digest, &image);
                     assert_whole(client, "app", &image.manifest.digest, &image);
                     let target = format!("/v2/app/manifests/{}", image.manifest.digest);
                     let _ = clients[(pusher + number + 1) as usize % 3]

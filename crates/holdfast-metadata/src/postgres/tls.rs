@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
@@ -29,12 +28,9 @@ pub(super) fn client_config(tls: &PostgresTls) -> Result<Option<ClientConfig>> {
             .with_custom_certificate_verifier(Arc::new(Anybody(provider.clone())))
             .with_no_client_auth(),
         PostgresTls::VerifyFull { root_certificates } => {
-            let roots = Arc::new(roots(root_certificates.as_deref())?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-                .build()
-                .map_err(|error| unavailable(error.to_string()))?;
+            let roots = roots(root_certificates.as_deref())?;
             builder()?
-                .with_webpki_verifier(verifier)
+                .with_root_certificates(roots)
                 .with_no_client_auth()
         }
     }))

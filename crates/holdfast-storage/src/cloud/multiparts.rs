@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
-use quick_xml::events::Event;
+use serde::Deserialize;
 
 use super::bucket::failed;
 use crate::{Error, Result};
@@ -38,19 +38,26 @@ pub(super) struct SignedListing {
 }
 
 /// A multipart upload under way.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Multipart {
     /// Its name in the bucket.
+    #[serde(rename = "Key")]
     pub(super) name: String,
+    #[serde(rename = "UploadId")]
     pub(super) id: String,
 }
 
 /// What one request found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 struct Answer {
+    #[serde(rename = "Upload")]
     found: Vec<Multipart>,
+    #[serde(rename = "IsTruncated")]
     truncated: bool,
+    #[serde(rename = "NextKeyMarker")]
     next_key: String,
+    #[serde(rename = "NextUploadIdMarker")]
     next_id: String,
 }
 
@@ -71,8 +78,8 @@ impl Multiparts for SignedListing {
                 .await;
             let url = signed.map_err(failed("sign a listing of", prefix))?;
             let text = self.fetch(url.as_str(), prefix).await?;
-            let mut answer =
-                parse(&text).map_err(|error| unavailable(prefix, error.to_string()))?;
+            let mut answer: Answer = quick_xml::de::from_str(&text)
+                .map_err(|error| unavailable(prefix, error.to_string()))?;
             // A service that ignores the prefix must not cost others their uploads.
             answer.found.retain(|found| found.name.starts_with(prefix));
             all.append(&mut answer.found);
@@ -89,25 +96,18 @@ impl SignedListing {
         let mut pause = PAUSE;
         for tried in 1.. {
             let later = match self.client.get(url).send().await {
-                Ok(answer) if answer.status().is_success() => {
-                    let text = answer.text().await;
-                    match text {
-                        Ok(text) if text.len() <= ANSWER_BYTES_MAX => return Ok(text),
-                        Ok(_) => return Err(unavailable(prefix, "the answer is too long".into())),
-                        Err(error) => without_url(error),
-                    }
-                }
                 Ok(answer) => {
                     let status = answer.status();
                     let patience = status.is_server_error() || status.as_u16() == 429;
-                    let said = format!(
-                        "the service said {status}: {}",
-                        answer.text().await.unwrap_or_default()
-                    );
-                    if !patience {
-                        return Err(unavailable(prefix, said));
+                    match text_of(answer).await {
+                        Ok(text) if status.is_success() => return Ok(text),
+                        Ok(text) if patience => format!("the service said {status}: {text}"),
+                        Ok(text) => {
+                            let said = format!("the service said {status}: {text}");
+                            return Err(unavailable(prefix, said));
+                        }
+                        Err(why) => why,
                     }
-                    said
                 }
                 Err(error) => without_url(error),
             };
@@ -119,6 +119,17 @@ impl SignedListing {
         }
         unreachable!("the loop returns")
     }
+}
+
+async fn text_of(mut answer: reqwest::Response) -> std::result::Result<String, String> {
+    let mut text = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(without_url)? {
+        text.extend_from_slice(&piece);
+        if text.len() > ANSWER_BYTES_MAX {
+            return Err("the answer is too long".to_owned());
+        }
+    }
+    String::from_utf8(text).map_err(|error| error.to_string())
 }
 
 /// The URL carries a signature, which belongs in no log.
@@ -134,61 +145,13 @@ fn unavailable(prefix: &str, why: String) -> Error {
     }
 }
 
-fn parse(text: &str) -> std::result::Result<Answer, quick_xml::Error> {
-    let mut reader = quick_xml::Reader::from_str(text);
-    let mut answer = Answer::default();
-    let mut path: Vec<String> = Vec::new();
-    let (mut key, mut id, mut value) = (String::new(), String::new(), String::new());
-    loop {
-        match reader.read_event()? {
-            Event::Eof => return Ok(answer),
-            Event::Start(start) => {
-                path.push(String::from_utf8_lossy(start.local_name().as_ref()).into_owned());
-                value.clear();
-            }
-            Event::Text(text) => value.push_str(&text.decode()?),
-            Event::GeneralRef(entity) => value.push_str(&resolved(&entity)),
-            Event::End(_) => {
-                let names: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
-                match names.as_slice() {
-                    ["Upload", "Key"] => key = value.clone(),
-                    ["Upload", "UploadId"] => id = value.clone(),
-                    ["Upload"] => answer.found.push(Multipart {
-                        name: std::mem::take(&mut key),
-                        id: std::mem::take(&mut id),
-                    }),
-                    ["IsTruncated"] => answer.truncated = value == "true",
-                    ["NextKeyMarker"] => answer.next_key = value.clone(),
-                    ["NextUploadIdMarker"] => answer.next_id = value.clone(),
-                    _ => {}
-                }
-                path.pop();
-                value.clear();
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What an entity stands for; keys and ids hold no others than these.
-fn resolved(entity: &quick_xml::events::BytesRef<'_>) -> String {
-    if let Ok(Some(letter)) = entity.resolve_char_ref() {
-        return letter.to_string();
-    }
-    let name = String::from_utf8_lossy(entity).into_owned();
-    match name.as_str() {
-        "amp" => "&".to_owned(),
-        "lt" => "<".to_owned(),
-        "gt" => ">".to_owned(),
-        "quot" => "\"".to_owned(),
-        "apos" => "'".to_owned(),
-        _ => format!("&{name};"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> std::result::Result<Answer, quick_xml::DeError> {
+        quick_xml::de::from_str(text)
+    }
 
     #[test]
     fn listings_are_read() {

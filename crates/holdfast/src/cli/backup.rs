@@ -13,6 +13,7 @@ use crate::operations::backup::BackupEvent;
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The directory of backups, on the machine of the registry; made when absent.
+    #[arg(value_parser = super::absolute())]
     directory: PathBuf,
     /// Keep so many backups in it and delete older ones.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -25,15 +26,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let directory = match std::path::absolute(&arguments.directory) {
-        Ok(directory) => directory,
-        Err(error) => {
-            eprintln!("{}: {error}", arguments.directory.display());
-            return ExitCode::from(1);
-        }
-    };
     let wish = Backup {
-        directory,
+        directory: arguments.directory,
         keep: arguments.keep.map(|keep| keep as usize),
         copy: arguments.copy,
     };

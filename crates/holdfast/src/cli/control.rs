@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{configuration_error, installed_config, load};
+use super::{configuration_error, in_runtime, installed_config, load};
 use crate::app::App;
 use crate::config::{Config, Driver, Loaded, Metadata};
 use crate::edge::SocketPath;
@@ -68,10 +68,6 @@ fn run_on(
     first: bool,
     command: impl AsyncFnOnce(&Control) -> Result<ExitCode, String>,
 ) -> ExitCode {
-    let failed = |error: &str| {
-        eprintln!("{error}");
-        ExitCode::from(failure)
-    };
     let loaded = match load(config.or_else(installed_config), false) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -80,14 +76,11 @@ fn run_on(
         }
     };
     let _writers = super::serve::start_log(&loaded.config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("cannot start the runtime: {error}")),
+    let failed = |error: &str| {
+        eprintln!("{error}");
+        ExitCode::from(failure)
     };
-    let code = runtime.block_on(async {
+    in_runtime(failed, async {
         let control = Control::open(loaded, first).await?;
         let code = command(&control).await;
         if let Control::Here(app) = control {
@@ -95,9 +88,7 @@ fn run_on(
             closed.map_err(|error| attempt("closing the database", &error))?;
         }
         code
-    });
-    runtime.shutdown_background();
-    code.unwrap_or_else(|error| failed(&error))
+    })
 }
 
 /// Where the server of this configuration has its control socket.

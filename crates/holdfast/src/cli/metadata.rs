@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use holdfast_metadata::copy_database;
 
-use super::{configuration_error, control, load, say};
+use super::{configuration_error, control, failure, in_runtime, load, say};
 use crate::app::metadata_location;
 use crate::config::Loaded;
 use crate::error_chain::chain;
@@ -31,19 +31,7 @@ pub(super) fn run(command: Command) -> ExitCode {
         (Err(error), _) | (_, Err(error)) => return configuration_error(&error),
     };
     let _writers = super::serve::start_log(&from.config);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(|error| format!("cannot start the runtime: {error}"))
-        .and_then(|runtime| runtime.block_on(moved(&from, &to)));
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(1)
-        }
-    }
+    in_runtime(failure, moved(&from, &to))
 }
 
 async fn moved(from: &Loaded, to: &Loaded) -> Result<ExitCode, String> {

@@ -28,6 +28,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Loaded, Source};
@@ -237,6 +238,11 @@ struct ConfigOption {
     config: Option<PathBuf>,
 }
 
+/// Reads a path that somebody else may open: it counts from where the command was given.
+fn absolute() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute::<PathBuf>)
+}
+
 /// Loads the configuration that an argument or the environment names; the embedded default without either,
 /// unless a path is required.
 fn load(path: Option<PathBuf>, required: bool) -> Result<Loaded, String> {
@@ -262,6 +268,30 @@ fn load(path: Option<PathBuf>, required: bool) -> Result<Loaded, String> {
             crate::config::load(source, environment()).map_err(|error| error.to_string())
         }
     }
+}
+
+/// Runs a command to its end; `failed` tells of an error.
+fn in_runtime(
+    failed: impl Fn(&str) -> ExitCode,
+    command: impl Future<Output = Result<ExitCode, String>>,
+) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start the runtime: {error}")),
+    };
+    let code = runtime.block_on(command);
+    // Reads that still wait for a disk must not hold up the exit.
+    runtime.shutdown_background();
+    code.unwrap_or_else(|error| failed(&error))
+}
+
+/// Says what went wrong with a command.
+fn failure(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(1)
 }
 
 /// Says what is wrong with a configuration the way Distribution does.

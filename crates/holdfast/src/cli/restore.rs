@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use holdfast_model::RepositoryName;
 use http::Method;
 
-use super::{ConfigOption, configuration_error, control, installed_config, load, say};
+use super::{
+    ConfigOption, configuration_error, control, failure, in_runtime, installed_config, load, say,
+};
 use crate::config::{Config, Driver, Metadata};
 use crate::error_chain::chain;
 use crate::http::api::RestoreRepository;
@@ -17,6 +19,7 @@ use crate::operations::backup::{RepositoryRestored, RestoreWish, Restored, find,
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The directory of backups.
+    #[arg(value_parser = super::absolute())]
     directory: PathBuf,
     /// The backup to take, by its name; the newest without.
     #[arg(long, value_name = "NAME")]
@@ -38,13 +41,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let directory = match std::path::absolute(&arguments.directory) {
-        Ok(directory) => directory,
-        Err(error) => {
-            eprintln!("{}: {error}", arguments.directory.display());
-            return ExitCode::from(1);
-        }
-    };
+    let directory = arguments.directory;
     match arguments.repository {
         Some(repository) => {
             let wish = RestoreRepository {
@@ -99,19 +96,7 @@ fn whole(config: ConfigOption, directory: &Path, name: Option<&str>, verify: boo
         Err(error) => return configuration_error(&error),
     };
     let _writers = super::serve::start_log(&config);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(|error| format!("cannot start the runtime: {error}"))
-        .and_then(|runtime| runtime.block_on(restored(&config, directory, name, verify)));
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(1)
-        }
-    }
+    in_runtime(failure, restored(&config, directory, name, verify))
 }
 
 async fn restored(

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{configuration_error, control, load};
+use super::{configuration_error, control, in_runtime, load};
 use crate::app::App;
 use crate::config::{self, Auth, Config, Driver, Listen, Loaded, LogLevel, Metadata};
 use crate::edge::{
@@ -27,19 +27,7 @@ pub(super) fn run(path: Option<PathBuf>, path_required: bool, accept_empty: bool
         }
     };
     let _writers = start_log(&loaded.config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fatal(&format!("cannot start the runtime: {error}")),
-    };
-    let code = runtime
-        .block_on(serve(loaded, accept_empty))
-        .unwrap_or_else(|error| fatal(&error));
-    // Reads that still wait for a disk must not hold up the exit.
-    runtime.shutdown_background();
-    code
+    in_runtime(fatal, serve(loaded, accept_empty))
 }
 
 pub(super) fn start_log(config: &Config) -> log::Writers {

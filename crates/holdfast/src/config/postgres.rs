@@ -30,13 +30,17 @@ pub struct Postgres {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Url(Secret),
-    Words {
-        host: String,
-        port: i64,
-        user: Option<String>,
-        password: Option<Secret>,
-        database: String,
-    },
+    Words(Words),
+}
+
+/// The same in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Words {
+    host: String,
+    port: i64,
+    user: Option<String>,
+    password: Option<Secret>,
+    database: String,
 }
 
 /// Keys that say in words what a URL says.
@@ -47,19 +51,16 @@ const ROOT_CERTIFICATES: &str = "sslrootcert";
 
 impl Postgres {
     pub(super) fn read(postgres: &Section<'_>) -> Self {
-        let words = Place::words(postgres);
+        let words = Words::read(postgres);
         let url = postgres.text("url");
         let mut asked = (None, None);
         let (place, host) = match &url {
             None => {
-                let host = match &words {
-                    Place::Words { host, .. } => host.clone(),
-                    Place::Url(_) => String::new(),
-                };
-                if host.is_empty() {
+                if words.host.is_empty() {
                     postgres.refuse("host", "is required, or url in its place");
                 }
-                (words, host)
+                let host = words.host.clone();
+                (Place::Words(words), host)
             }
             Some(text) => {
                 for name in WORDS.iter().filter(|name| postgres.has(name)) {
@@ -81,12 +82,9 @@ impl Postgres {
                 }
             }
         };
-        if let (
-            Place::Words {
-                password: Some(_), ..
-            },
-            true,
-        ) = (&place, postgres.has("passwordfile"))
+        if let Place::Words(words) = &place
+            && words.password.is_some()
+            && postgres.has("passwordfile")
         {
             postgres.refuse(
                 "passwordfile",
@@ -133,7 +131,7 @@ impl Postgres {
         };
         let connection = match &self.place {
             Place::Url(url) => with_password(url.reveal(), password.as_ref()),
-            Place::Words { .. } => self.place.connection(password.as_ref()),
+            Place::Words(words) => words.connection(password.as_ref()),
         };
         let replica = |url: &Secret| with_password(url.reveal(), password.as_ref());
         Ok(PostgresOptions {
@@ -152,14 +150,10 @@ impl Postgres {
     /// Where the database is, for a log.
     pub(crate) fn described(&self) -> String {
         match &self.place {
-            Place::Words {
-                host,
-                port,
-                database,
-                ..
-            } => {
-                format!("PostgreSQL at {host}:{port}, database {database}")
-            }
+            Place::Words(words) => format!(
+                "PostgreSQL at {}:{}, database {}",
+                words.host, words.port, words.database
+            ),
             Place::Url(url) => match Url::parse(url.reveal()) {
                 Ok(url) => format!(
                     "PostgreSQL at {}, database {}",
@@ -172,9 +166,9 @@ impl Postgres {
     }
 }
 
-impl Place {
-    fn words(postgres: &Section<'_>) -> Place {
-        Place::Words {
+impl Words {
+    fn read(postgres: &Section<'_>) -> Self {
+        Self {
             host: postgres.text("host").unwrap_or_default(),
             port: postgres.integer("port").unwrap_or_default(),
             user: postgres.text("user"),
@@ -185,24 +179,14 @@ impl Place {
 
     /// The driver's words, quoted.
     fn connection(&self, from_file: Option<&Secret>) -> String {
-        let Place::Words {
-            host,
-            port,
-            user,
-            password,
-            database,
-        } = self
-        else {
-            return String::new();
-        };
-        let port = port.to_string();
-        let password = from_file.or(password.as_ref()).map(Secret::reveal);
+        let port = self.port.to_string();
+        let password = from_file.or(self.password.as_ref()).map(Secret::reveal);
         let words = [
-            ("host", Some(host.as_str())),
+            ("host", Some(self.host.as_str())),
             ("port", Some(port.as_str())),
-            ("user", user.as_deref()),
+            ("user", self.user.as_deref()),
             ("password", password),
-            ("dbname", Some(database.as_str())),
+            ("dbname", Some(self.database.as_str())),
         ];
         let mut connection = String::new();
         for (name, value) in words {
@@ -277,7 +261,6 @@ fn wrong_mode(mode: &str) -> String {
     )
 }
 
-/// Without a word, what leaves the machine is encrypted and the server proves who it is.
 /// Whether what goes there stays on this machine.
 fn is_local(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -287,6 +270,7 @@ fn is_local(host: &str) -> bool {
         || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Without a word, what leaves the machine is encrypted and the server proves who it is.
 fn tls(mode: &str, local: bool, root_certificates: Option<PathBuf>) -> Option<PostgresTls> {
     match mode {
         "" if local && root_certificates.is_none() => Some(PostgresTls::Disable),
@@ -303,7 +287,7 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_the_driver() {
-        let place = Place::Words {
+        let words = Words {
             host: "/run/postgresql".to_owned(),
             port: 5432,
             user: Some("o'brien".to_owned()),
@@ -311,7 +295,7 @@ mod tests {
             database: "holdfast".to_owned(),
         };
         assert_eq!(
-            place.connection(None).trim_end(),
+            words.connection(None).trim_end(),
             r"host='/run/postgresql' port='5432' user='o\'brien' password='a\\b c' dbname='holdfast'"
         );
     }

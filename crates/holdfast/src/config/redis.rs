@@ -206,12 +206,12 @@ impl RedisServers {
         let master = redis.text("mastername");
         let username = redis.text("sentinelusername");
         let password = redis.text("sentinelpassword").map(Secret::new);
-        let (unused, why): (&[&str], _) = match (&master, addresses.len()) {
-            (Some(_), _) => (&CLUSTER_ONLY, "without a cluster"),
-            (None, 0 | 1) => (&NEITHER, "with one server"),
-            (None, _) => (&NO_CLUSTER, "with a cluster"),
+        let (unused, why): (&[&[&str]], _) = match (&master, addresses.len()) {
+            (Some(_), _) => (&[&CLUSTER_ONLY], "without a cluster"),
+            (None, 0 | 1) => (&[&CLUSTER_ONLY, &SENTINELS_ONLY], "with one server"),
+            (None, _) => (&[&SENTINELS_ONLY, &NO_CLUSTER], "with a cluster"),
         };
-        for name in unused.iter().filter(|name| redis.has(name)) {
+        for name in unused.concat().into_iter().filter(|name| redis.has(name)) {
             redis.warn(name, format!("has no effect {why}"));
         }
         match (master, addresses.len()) {
@@ -233,21 +233,8 @@ impl RedisServers {
 }
 
 const CLUSTER_ONLY: [&str; 3] = ["maxredirects", "readonly", "routerandomly"];
-const NEITHER: [&str; 5] = [
-    "maxredirects",
-    "readonly",
-    "routerandomly",
-    "sentinelusername",
-    "sentinelpassword",
-];
-const NO_CLUSTER: [&str; 6] = [
-    "sentinelusername",
-    "sentinelpassword",
-    "clientname",
-    "disableidentity",
-    "identitysuffix",
-    "db",
-];
+const SENTINELS_ONLY: [&str; 2] = ["sentinelusername", "sentinelpassword"];
+const NO_CLUSTER: [&str; 4] = ["clientname", "disableidentity", "identitysuffix", "db"];
 
 /// Without a host it is this machine, as in Go.
 fn address(text: &str) -> Result<Address, String> {

@@ -14,7 +14,9 @@ mod servers;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use ::redis::{Cmd, FromRedisValue};
 use bytes::Bytes;
 use holdfast_metadata::{PayloadReply, SharedPayloads};
 use holdfast_model::{Digest, Hasher};
@@ -151,23 +153,7 @@ impl Shared {
         let mut command = ::redis::cmd("GETRANGE");
         command.arg(key(digest)).arg(0).arg(size);
         let limit = self.settings.read_timeout;
-        let value = match timeout(limit, live.connection.ask::<Vec<u8>>(&command)).await {
-            Ok(Ok(value)) => value,
-            Ok(Err(error)) => {
-                count(&self.counters.errors);
-                if is_refusal(&error) {
-                    tracing::debug!(%error, "Redis does not give a payload");
-                } else {
-                    self.lose(&live, &error.to_string());
-                }
-                return None;
-            }
-            Err(_) => {
-                count(&self.counters.errors);
-                self.lose(&live, &format!("no answer within {limit:?}"));
-                return None;
-            }
-        };
+        let value: Vec<u8> = self.ask(&live, &command, limit).await?;
         if value.is_empty() {
             return None;
         }
@@ -196,21 +182,30 @@ impl Shared {
         command.arg(key(digest)).arg(&payload[..]);
         command.arg("EX").arg(VALUE_SECONDS);
         let limit = self.settings.write_timeout;
-        match timeout(limit, live.connection.ask::<()>(&command)).await {
-            Ok(Ok(())) => count(&self.counters.stored),
-            Ok(Err(error)) => {
-                count(&self.counters.errors);
-                if is_refusal(&error) {
-                    tracing::debug!(%error, "Redis does not take a payload");
-                } else {
-                    self.lose(live, &error.to_string());
-                }
-            }
-            Err(_) => {
-                count(&self.counters.errors);
-                self.lose(live, &format!("a value was not taken within {limit:?}"));
-            }
+        let stored: Option<()> = self.ask(live, &command, limit).await;
+        if stored.is_some() {
+            count(&self.counters.stored);
         }
+    }
+
+    /// The answer to a command. One that fails or takes longer than `limit` ends the connection, unless the server
+    /// has only refused it.
+    async fn ask<T: FromRedisValue>(
+        &self,
+        live: &Live,
+        command: &Cmd,
+        limit: Duration,
+    ) -> Option<T> {
+        match timeout(limit, live.connection.ask(command)).await {
+            Ok(Ok(value)) => return Some(value),
+            Ok(Err(error)) if is_refusal(&error) => {
+                tracing::debug!(%error, "Redis refuses a command");
+            }
+            Ok(Err(error)) => self.lose(live, &error.to_string()),
+            Err(_) => self.lose(live, &format!("no answer within {limit:?}")),
+        }
+        count(&self.counters.errors);
+        None
     }
 
     /// Stores values until the connection is lost.
