@@ -101,7 +101,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     swift("storage.swift.accesskey", Text, "", "Access key for temporary URLs.").secret(),
     swift("storage.swift.tempurlcontainerkey", Flag, "false", "Uses the key of the container for temporary URLs."),
     swift("storage.swift.tempurlmethods[]", Text, "", "A method that temporary URLs allow."),
-    key("storage.oss", Section, "", "Alibaba Cloud OSS (Distribution 2.8), by its front end for S3. `metadata.path` must be set."),
+    key("storage.oss", Section, "", "Alibaba Cloud OSS (Distribution 2.8), by its front end for S3. `metadata.path` or `metadata.postgres` must be set."),
     key("storage.oss.accesskeyid", Text, "", "Access key.").secret(),
     key("storage.oss.accesskeysecret", Text, "", "Secret key.").secret(),
     key("storage.oss.region", Text, "", "Region of the bucket: `oss-cn-hangzhou`, or `cn-hangzhou`."),
