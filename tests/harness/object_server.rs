@@ -139,7 +139,7 @@ impl ObjectServer {
             ),
             Service::Azurite => format!(
                 "azure: {{container: {BUCKET}, accountname: {id}, accountkey: '{secret}', \
-                 serviceurl: 'http://{address}/{id}'}}"
+                 serviceurl: 'http://{address}/{id}', credentials: {{type: shared_key}}}}"
             ),
         }
     }

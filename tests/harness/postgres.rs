@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, thread};
 
+use crate::registry::free_port;
 use crate::{eventually, find_program};
 
 /// Where Debian has the server's programs, which are not in the path.
@@ -286,9 +287,4 @@ fn program(name: &str) -> PathBuf {
         .filter(|path| path.is_file())
         .max();
     newest.unwrap_or_else(|| find_program(name))
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("looking for a free port");
-    listener.local_addr().expect("the port of a socket").port()
 }

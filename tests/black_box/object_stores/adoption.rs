@@ -6,7 +6,7 @@ use holdfast_tests::{Image, ObjectServer, Registry, Service, eventually};
 
 #[test]
 fn a_bucket_of_distribution_is_taken_over() {
-    for service in [Service::Versity, Service::Moto] {
+    for service in [Service::Versity, Service::Moto, Service::Azurite] {
         let server = Arc::new(ObjectServer::start(service));
         let images = [
             ("old/app", "v1", Image::new(920, &[70_000, 6 * 1024 * 1024])),

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// What happens to connections.
@@ -31,6 +31,8 @@ struct Shared {
     accepted: AtomicUsize,
     hit: AtomicUsize,
     closed: AtomicBool,
+    /// Connections to the service.
+    open: Mutex<Vec<TcpStream>>,
 }
 
 impl Relay {
@@ -44,6 +46,7 @@ impl Relay {
             accepted: 0.into(),
             hit: 0.into(),
             closed: false.into(),
+            open: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -67,9 +70,18 @@ impl Relay {
         self.shared.hit.load(Ordering::SeqCst)
     }
 
-    /// From now on one connection in so many is hit; none with zero.
-    pub(super) fn hit_one_in(&self, one_in: usize) {
-        self.shared.one_in.store(one_in, Ordering::SeqCst);
+    /// From now on every connection is hit; those that are open end.
+    pub(super) fn hit_all(&self) {
+        self.shared.one_in.store(1, Ordering::SeqCst);
+        let open = &self.shared.open;
+        for service in open.lock().expect("nobody panicked with it").drain(..) {
+            let _ = service.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// From now on none is hit.
+    pub(super) fn hit_none(&self) {
+        self.shared.one_in.store(0, Ordering::SeqCst);
     }
 }
 
@@ -97,6 +109,11 @@ impl Shared {
         let Ok(service) = TcpStream::connect(&self.target) else {
             return;
         };
+        let kept = service.try_clone().expect("a socket is shared");
+        self.open
+            .lock()
+            .expect("nobody panicked with it")
+            .push(kept);
         let struck = self.strikes();
         let (mut sent, mut received) = (usize::MAX, usize::MAX);
         match self.weather {
