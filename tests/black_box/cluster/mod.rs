@@ -13,10 +13,9 @@ use std::sync::Arc;
 
 use holdfast_tests::http::Client;
 use holdfast_tests::{
-    Daemon, ObjectServer, Postgres, PostgresDatabase, Registry, Service, Workbench, find_program,
+    Daemon, Link, Network, ObjectServer, Postgres, PostgresDatabase, Registry, RegistryBuilder,
+    Service, Workbench, find_program,
 };
-
-use partition::Partition;
 
 /// Nodes with what they share. Every field ends with it.
 struct Cluster {
@@ -46,29 +45,48 @@ impl Cluster {
 
     /// One more node, which reaches the database at this URL.
     fn node(&self, url: &str, sections: &str) -> Registry {
+        self.builder(url, "5s", sections).start()
+    }
+
+    fn builder(&self, url: &str, statement_timeout: &str, sections: &str) -> RegistryBuilder {
         Registry::builder()
             .store(&self.store)
             .section(&format!(
-                "metadata:\n  postgres:\n    url: {url}\n    maxconnections: 20\n    connecttimeout: 2s\n    statementtimeout: 5s"
+                "metadata:\n  postgres:\n    url: {url}\n    maxconnections: 20\n    connecttimeout: 2s\n    statementtimeout: {statement_timeout}"
             ))
             .section(sections)
-            .start()
+    }
+
+    /// One more node, on a machine apart.
+    fn distant(&self, statement_timeout: &str) -> Distant {
+        let network = Network::start();
+        let url = self.database.url();
+        let (before, rest) = url.split_once("127.0.0.1:").expect("a TCP address");
+        let (port, after) = rest.split_once('/').expect("a database");
+        let database = network.link(&format!("127.0.0.1:{port}"));
+        let bucket = network.link(&self.store.address());
+        let url = format!("{before}{}/{after}?sslmode=disable", database.address());
+        let node = self.builder(&url, statement_timeout, "");
+        let node = node.store_at(&bucket.address()).on(&network).start();
+        Distant {
+            node,
+            database,
+            bucket,
+            _network: network,
+        }
     }
 
     fn clients(&self) -> Vec<Client> {
         self.nodes.iter().map(Registry::http).collect()
     }
+}
 
-    /// A way to the database that can be cut.
-    fn partition(&self) -> (Partition, String) {
-        let url = self.database.url();
-        let (before, rest) = url.split_once("127.0.0.1:").expect("a TCP address");
-        let digits = rest.chars().take_while(char::is_ascii_digit).count();
-        let (port, after) = rest.split_at(digits);
-        let partition = Partition::start(format!("127.0.0.1:{port}"));
-        let url = format!("{before}127.0.0.1:{}{after}", partition.port());
-        (partition, url)
-    }
+/// A node on a machine apart, and its links to what the cluster shares.
+struct Distant {
+    node: Registry,
+    database: Link,
+    bucket: Link,
+    _network: Network,
 }
 
 /// nginx in front of nodes: each request goes to the next.
@@ -79,23 +97,22 @@ struct Front {
 }
 
 impl Front {
-    fn start(nodes: &[Registry]) -> Front {
+    fn start<'a>(nodes: impl IntoIterator<Item = &'a Registry>) -> Front {
         let home = Workbench::new();
         let port = holdfast_tests::free_port();
-        let servers: String = nodes
-            .iter()
-            .map(|node| {
-                format!(
-                    "server {} max_fails=0;",
-                    node.host().replace("localhost", "127.0.0.1")
-                )
-            })
-            .collect();
+        let server = |node: &Registry| {
+            let place = match node.socket() {
+                socket if socket.exists() => format!("unix:{}", socket.display()),
+                _ => node.host().replace("localhost", "127.0.0.1"),
+            };
+            format!("server {place} max_fails=0;")
+        };
+        let servers: String = nodes.into_iter().map(server).collect();
         let directory = home.root().display();
         let configuration = home.file(
             "nginx.conf",
             format!(
-                "daemon off; pid {directory}/pid; error_log stderr; worker_processes 1;\n\
+                "daemon off; user root; pid {directory}/pid; error_log stderr; worker_processes 1;\n\
                  events {{ worker_connections 1024; }}\n\
                  http {{\n\
                  access_log off; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;\n\

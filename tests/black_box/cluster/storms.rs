@@ -1,4 +1,4 @@
-//! Pushes while nodes, the database and the bucket die, collectors side by side, and a node that is cut off.
+//! Pushes while nodes, the database and the bucket die, and collectors side by side.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,7 @@ fn push_blob(clients: &[Client], first: usize, repository: &str, blob: &Blob) {
 }
 
 /// Pushes an image; the answer to its manifest.
-fn try_push(
+pub(super) fn try_push(
     clients: &[Client],
     first: usize,
     repository: &str,
@@ -79,7 +79,7 @@ fn try_push(
 }
 
 #[track_caller]
-fn assert_whole(client: &Client, repository: &str, reference: &str, image: &Image) {
+pub(super) fn assert_whole(client: &Client, repository: &str, reference: &str, image: &Image) {
     let manifest = client
         .get(&format!("/v2/{repository}/manifests/{reference}"))
         .header("Accept", image.manifest.media_type);
@@ -197,29 +197,6 @@ fn collectors_of_all_nodes_share_the_work_and_take_nothing_in_use() {
     for client in &clients {
         assert_whole(client, "app", "kept", &kept);
     }
-}
-
-#[test]
-fn a_node_that_is_cut_off_from_the_database_says_so_and_comes_back() {
-    let mut cluster = Cluster::start(1, "");
-    let (partition, url) = cluster.partition();
-    let cut_off = cluster.node(&url, "");
-    cluster.nodes.push(cut_off);
-    let clients = cluster.clients();
-    let image = Image::new(7000, &[10_000]);
-    clients[1].push_image("app", "v1", &image);
-    partition.cut(true);
-    let manifest = |client: &Client| client.get("/v2/app/manifests/v1").send().status;
-    assert_eq!(manifest(&clients[1]), 503);
-    let begin = clients[1].post("/v2/app/blobs/uploads/").body("").send();
-    assert_eq!(begin.status, 503, "{}", begin.text());
-    // The others do not notice.
-    let other = Image::new(7001, &[10_000]);
-    clients[0].push_image("app", "v2", &other);
-    assert_whole(&clients[0], "app", "v1", &image);
-    partition.cut(false);
-    eventually("it is back", || manifest(&clients[1]) == 200);
-    assert_whole(&clients[1], "app", "v2", &other);
 }
 
 #[test]

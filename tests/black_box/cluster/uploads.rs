@@ -126,17 +126,14 @@ fn real_clients_meet_another_node_at_each_request() {
 
 #[test]
 fn an_upload_that_a_sick_node_refuses_begins_at_another() {
-    let mut cluster = Cluster::start(1, "");
-    let (partition, url) = cluster.partition();
-    let sick = cluster.node(&url, "");
-    cluster.nodes.push(sick);
-    let nginx = Front::start(&cluster.nodes);
+    let cluster = Cluster::start(1, "");
+    let sick = cluster.distant("5s");
+    let nginx = Front::start([&cluster.nodes[0], &sick.node]);
     let front = http::Client::tcp(&nginx.host());
-    partition.cut(true);
+    sick.database.cut();
     // In turn, so every other request meets the sick one first.
     for _ in 0..4 {
         let begun = front.post("/v2/app/blobs/uploads/").body("").send();
         let _ = begun.expect(202);
     }
-    partition.cut(false);
 }

@@ -23,7 +23,7 @@ mod raw;
 mod request;
 mod response;
 
-/// How long a read or a write may stand still.
+/// How long a read or a write may stand still, unless a client says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where requests go.
@@ -32,6 +32,8 @@ pub struct Client {
     address: Address,
     host: String,
     authorization: Option<String>,
+    /// How long a read or a write may stand still.
+    patience: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ impl Client {
             address: Address::Tcp(host.to_owned()),
             host: host.to_owned(),
             authorization: None,
+            patience: TIMEOUT,
         }
     }
 
@@ -58,6 +61,7 @@ impl Client {
             address: Address::Unix(path.to_owned()),
             host: "localhost".to_owned(),
             authorization: None,
+            patience: TIMEOUT,
         }
     }
 
@@ -68,6 +72,13 @@ impl Client {
             "Basic {}",
             BASE64_STANDARD.encode(format!("{user}:{password}"))
         ));
+        self
+    }
+
+    /// The same client, which waits longer, or not so long.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -191,14 +202,14 @@ impl Client {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(TIMEOUT))?;
-                stream.set_write_timeout(Some(TIMEOUT))?;
+                stream.set_read_timeout(Some(self.patience))?;
+                stream.set_write_timeout(Some(self.patience))?;
                 Ok(Box::new(stream))
             }
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(TIMEOUT))?;
-                stream.set_write_timeout(Some(TIMEOUT))?;
+                stream.set_read_timeout(Some(self.patience))?;
+                stream.set_write_timeout(Some(self.patience))?;
                 Ok(Box::new(stream))
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::port::free_port;
 use super::{PASSWORD, Registry, USER};
-use crate::{Certificates, ObjectServer, Postgres, Service, Workbench, find_program};
+use crate::{Certificates, Network, ObjectServer, Postgres, Service, Workbench, find_program};
 
 /// Cheapest cost that bcrypt allows: the tests are not about guessing.
 const BCRYPT_COST: u32 = 4;
@@ -28,6 +28,8 @@ pub struct RegistryBuilder {
     /// The driver's section, where it is not the store's own.
     driver: Option<String>,
     redirect: bool,
+    /// The network namespace it runs in, where that is not ours.
+    pub(super) namespace: Option<String>,
 }
 
 impl RegistryBuilder {
@@ -118,6 +120,13 @@ impl RegistryBuilder {
     pub fn driver(mut self, section: &str) -> Self {
         self.driver = Some(section.to_owned());
         self
+    }
+
+    /// Runs on a machine apart, where requests reach it by its Unix socket only.
+    #[must_use]
+    pub fn on(mut self, network: &Network) -> Self {
+        self.namespace = Some(network.namespace());
+        self.unix_socket()
     }
 
     /// Sends clients to the object store for blobs.

@@ -10,7 +10,15 @@ use crate::{Certificates, Command, Daemon, Workbench, find_program, http};
 pub(super) fn launch(config: &Path, home: &Workbench, setup: &RegistryBuilder) -> Daemon {
     let program = setup.program.clone().unwrap_or_else(program);
     let environment = &setup.environment;
-    let mut command = process::Command::new(&program);
+    let mut command = match &setup.namespace {
+        // It becomes the program: the process id stays the same.
+        Some(namespace) => {
+            let mut command = process::Command::new(find_program("nsenter"));
+            command.arg(format!("--net={namespace}")).arg(&program);
+            command
+        }
+        None => process::Command::new(&program),
+    };
     command.arg("serve").arg(config).current_dir(home.root());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     Daemon::start("the registry", &mut command, &home.path("registry.log"))

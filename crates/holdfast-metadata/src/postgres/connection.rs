@@ -64,6 +64,7 @@ impl Server {
         let limits = limits(options);
         let session = options.prepared_statements.then(|| limits("SET"));
         let clock = (role == Role::Primary).then_some(options.clock);
+        let patience = options.connect_timeout;
         let pool = Pool::builder(manager)
             .max_size(options.connections_max)
             .runtime(Runtime::Tokio1)
@@ -72,7 +73,12 @@ impl Server {
             .recycle_timeout(Some(options.connect_timeout))
             .post_create(Hook::async_fn(move |client, _| {
                 let session = session.clone();
-                Box::pin(async move { set_up(client, session.as_deref(), clock).await })
+                Box::pin(async move {
+                    // The pool's own limit ends before this.
+                    let ready = set_up(client, session.as_deref(), clock);
+                    let ready = tokio::time::timeout(patience, ready).await;
+                    ready.unwrap_or(Err(HookError::message("the server did not answer in time")))
+                })
             }))
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
@@ -130,7 +136,8 @@ fn config(connection: &str, options: &PostgresOptions, role: Role) -> Result<Con
         })
         .connect_timeout(options.connect_timeout)
         .tcp_user_timeout(options.statement_timeout + ANSWER_MARGIN)
-        .keepalives_idle(ANSWER_MARGIN);
+        .keepalives_idle(ANSWER_MARGIN)
+        .keepalives_interval(ANSWER_MARGIN);
     if role == Role::Primary {
         // Of several hosts the one that takes writes, so that a failover needs no new configuration.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);

@@ -234,7 +234,7 @@ impl Inner {
                 }
                 // Nothing was committed over it.
                 Fault::Broken if reconnect => reconnect = false,
-                Fault::Met | Fault::Broken | Fault::Other => return Err(error),
+                Fault::Met | Fault::Broken | Fault::Silent | Fault::Other => return Err(error),
             }
         }
     }
@@ -264,7 +264,7 @@ impl Inner {
             (Err(error @ Error::Busy(_)), None) => (error, Fault::Met),
             (Err(error), None) => (error, Fault::Other),
         };
-        if failed.1 != Fault::Broken {
+        if !failed.1.ends_connection() {
             // When this fails the connection goes, and with it what was begun.
             let _ = tx.end("ROLLBACK").await;
         }

@@ -39,10 +39,19 @@ pub(super) struct PostgresTransaction<'a> {
 pub(super) enum Fault {
     /// Another change was in the way.
     Met,
-    /// The connection is gone.
+    /// The connection is gone, and the server may be there.
     Broken,
+    /// Nobody answered, and nobody else has time to wait as long again.
+    Silent,
     /// Anything else.
     Other,
+}
+
+impl Fault {
+    /// Whether nothing more can come over the connection.
+    pub(super) fn ends_connection(self) -> bool {
+        matches!(self, Fault::Broken | Fault::Silent)
+    }
 }
 
 impl<'a> PostgresTransaction<'a> {
@@ -123,7 +132,7 @@ impl<'a> PostgresTransaction<'a> {
         answered.map_err(|lost| {
             let fault = fault(&lost);
             self.fault = Some(fault);
-            if fault == Fault::Broken {
+            if fault.ends_connection() {
                 self.lease.soil();
             }
             lost.into_error()
@@ -194,7 +203,7 @@ fn fault(lost: &Lost) -> Fault {
             None if is_lost(error) => Fault::Broken,
             None => Fault::Other,
         },
-        Lost::Silent => Fault::Broken,
+        Lost::Silent => Fault::Silent,
     }
 }
 
