@@ -7,6 +7,9 @@ readonly tools=$(realpath -m "${HOLDFAST_TOOLS:-.cache/tools}")
 # <module> <version> <package below the module> <program>
 # shellcheck disable=SC2034
 readonly distribution=(github.com/distribution/distribution/v3 v3.0.0 cmd/registry distribution-v3)
+# An S3 server: where both keep content in a bucket.
+# shellcheck disable=SC2034
+readonly versitygw=(github.com/versity/versitygw v1.8.0 cmd/versitygw)
 mkdir -p "$tools/bin"
 
 install_packages() {

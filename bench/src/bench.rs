@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tokio::runtime::Runtime;
 use crate::Result;
 use crate::certificate::Certificate;
 use crate::content::Content;
+use crate::gateway::Gateway;
 use crate::measure::Sample;
 use crate::process::{Pinned, Processes};
 use crate::server::{Running, Server};
@@ -38,6 +40,8 @@ pub(crate) struct Bench {
     pub(crate) certificate: Certificate,
     pub(crate) htpasswd: String,
     pub(crate) authorization: String,
+    /// There once a group has asked for it.
+    pub(crate) gateway: OnceLock<Gateway>,
     runtime: Runtime,
     data: PathBuf,
     rounds: AtomicU32,
@@ -74,6 +78,7 @@ impl Bench {
             certificate: Certificate::create(data, &["127.0.0.1"])?,
             htpasswd: format!("{USER}:{hash}\n"),
             authorization: format!("Basic {encoded}"),
+            gateway: OnceLock::new(),
             runtime,
             data: data.to_owned(),
             rounds: AtomicU32::new(0),
@@ -136,6 +141,7 @@ impl Round<'_> {
             cpu_seconds: processes.cpu_seconds()? - cpu_before,
             peak_kib: processes.peak_kib()?,
             latency: None,
+            requests: None,
         };
         drop(pinned);
         settle(&processes)?;

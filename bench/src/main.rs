@@ -26,6 +26,7 @@ mod client;
 mod content;
 mod contest;
 mod delay_line;
+mod gateway;
 mod limits;
 mod load;
 mod machine;

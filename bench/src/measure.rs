@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     Collected,
     /// Times in milliseconds, of which less is better.
     Start,
+    /// The same, of images.
+    Image,
 }
 
 /// One round on one server.
@@ -27,6 +29,8 @@ pub(crate) struct Sample {
     pub(crate) peak_kib: u64,
     /// Of requests at a fixed rate.
     pub(crate) latency: Option<Latency>,
+    /// Made of a bucket, where the content is in one.
+    pub(crate) requests: Option<u64>,
 }
 
 /// Percentiles in milliseconds; infinite where the server did not carry the rate.
@@ -59,14 +63,22 @@ pub(crate) enum Figure {
     P50,
     P99,
     P999,
+    /// Requests made of a bucket.
+    Asked,
 }
 
 impl Unit {
+    /// Whether what stands for speed is a time.
+    pub(crate) fn is_time(self) -> bool {
+        matches!(self, Unit::Start | Unit::Image)
+    }
+
     /// The amount that counts as one in speeds.
     fn speed_unit(self) -> f64 {
         match self {
             Unit::Bytes => 1024.0 * 1024.0,
-            Unit::Requests | Unit::Images | Unit::Collected | Unit::Start => 1.0,
+            Unit::Requests | Unit::Images | Unit::Collected => 1.0,
+            Unit::Start | Unit::Image => 1.0,
         }
     }
 
@@ -75,7 +87,7 @@ impl Unit {
         match self {
             Unit::Bytes => 1024.0 * 1024.0 * 1024.0,
             Unit::Requests | Unit::Collected => 1000.0,
-            Unit::Images | Unit::Start => 1.0,
+            Unit::Images | Unit::Start | Unit::Image => 1.0,
         }
     }
 
@@ -87,6 +99,7 @@ impl Unit {
             Unit::Images => ["images/s", "CPU s/image"],
             Unit::Collected => ["manifests/s", "CPU s/1,000"],
             Unit::Start => ["start ms", "CPU s/start"],
+            Unit::Image => ["ms", "CPU s/image"],
         }
     }
 }
@@ -111,7 +124,7 @@ impl Sample {
     pub(crate) fn figure(&self, figure: Figure, unit: Unit) -> Option<f64> {
         let value = match figure {
             Figure::Cost if self.amount == 0.0 => return None,
-            Figure::Speed if unit == Unit::Start => self.seconds * 1000.0 / self.amount,
+            Figure::Speed if unit.is_time() => self.seconds * 1000.0 / self.amount,
             Figure::Speed => self.amount / unit.speed_unit() / self.seconds,
             Figure::Cost => self.cpu_seconds / (self.amount / unit.cost_unit()),
             Figure::Busy => self.cpu_seconds / self.seconds,
@@ -119,6 +132,7 @@ impl Sample {
             Figure::P50 => self.latency?.p50,
             Figure::P99 => self.latency?.p99,
             Figure::P999 => self.latency?.p999,
+            Figure::Asked => self.requests? as f64 / self.amount,
         };
         Some(value)
     }
@@ -145,7 +159,8 @@ impl Measured {
             | Figure::Busy
             | Figure::P50
             | Figure::P99
-            | Figure::P999 => Some(median(values)),
+            | Figure::P999
+            | Figure::Asked => Some(median(values)),
         }
     }
 }

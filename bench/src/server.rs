@@ -76,6 +76,21 @@ impl Running {
         Ok(running)
     }
 
+    /// Starts a process that a signal kills.
+    pub(crate) fn add(&self, start: impl FnOnce() -> Result<Child>) -> Result<Arc<Mutex<Child>>> {
+        // Held meanwhile, so that a signal finds the process.
+        let mut children = lock(&self.children);
+        let child = Arc::new(Mutex::new(start()?));
+        children.push(child.clone());
+        Ok(child)
+    }
+
+    /// Ends such a process.
+    pub(crate) fn end(&self, child: &Arc<Mutex<Child>>) {
+        end(&mut lock(child));
+        lock(&self.children).retain(|other| !Arc::ptr_eq(other, child));
+    }
+
     /// Whether a signal asked for the end.
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
@@ -101,7 +116,7 @@ impl Server {
         let namespace = link.map(|link| link.namespace().to_owned());
         let tls = match variant {
             Variant::Tls => Some(connector(&bench.certificate.certificate)?),
-            Variant::Plain | Variant::Htpasswd => None,
+            Variant::Plain | Variant::Htpasswd | Variant::Bucket => None,
         };
         let target = Target {
             address,
@@ -109,14 +124,9 @@ impl Server {
             authorization: (variant == Variant::Htpasswd).then(|| bench.authorization.clone()),
             files: (found.software.kind == Kind::Files).then(|| home.join("data")),
         };
-        let child = {
-            // Held meanwhile, so that a signal finds the process.
-            let mut children = lock(&bench.running.children);
-            let child = spawn(found, variant, address, namespace.as_deref(), &home, bench)?;
-            let child = Arc::new(Mutex::new(child));
-            children.push(child.clone());
-            child
-        };
+        let child = bench
+            .running
+            .add(|| spawn(found, variant, address, namespace.as_deref(), &home, bench))?;
         let server = Server {
             found: found.clone(),
             home,
@@ -222,8 +232,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        end(&mut lock(&self.child));
-        lock(&self.running.children).retain(|child| !Arc::ptr_eq(child, &self.child));
+        self.running.end(&self.child);
     }
 }
 
@@ -241,6 +250,7 @@ fn spawn(
         variant,
         certificate: &bench.certificate,
         htpasswd: &bench.htpasswd,
+        gateway: bench.gateway.get(),
     };
     let log = File::create(home.join("log"))?;
     let mut command = found.command(&setting, namespace)?;
@@ -274,6 +284,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A port that was free a moment ago; the server says so if somebody else was quicker.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((LOOPBACK, 0))?.local_addr()?)
 }

@@ -238,6 +238,22 @@ const GOALS: &[Goal] = &[
         ..GOAL
     },
     Goal {
+        text: "Images on a bucket with 20 ms for each request: at least 2 × each registry",
+        group: "bucket",
+        cases: &[
+            "push, a layer at a time",
+            "push, 3 layers at once",
+            "pull, a layer at a time",
+            "pull, 3 layers at once",
+            "pull again, 3 layers at once",
+        ],
+        against: Against::Rows(REGISTRIES),
+        // Of images on buckets the speed is a time already.
+        measure: Measure::Speed,
+        bound: Bound::AtMost(0.5),
+        ..GOAL
+    },
+    Goal {
         text: "Page of tags at 1,000,000: at most 1.2 × the time at 1,000",
         group: "lists-huge",
         cases: &["tags, 1000000"],
@@ -417,6 +433,7 @@ mod tests {
                 cpu_seconds,
                 peak_kib: 100 * 1024,
                 latency: None,
+                requests: None,
             }],
         }
     }

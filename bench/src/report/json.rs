@@ -24,6 +24,7 @@ fn result(row: &Measured) -> Value {
         Unit::Images => ("images_per_second", "cpu_seconds_per_image"),
         Unit::Collected => ("manifests_per_second", "cpu_seconds_per_1000_manifests"),
         Unit::Start => ("start_milliseconds", "cpu_seconds_per_start"),
+        Unit::Image => ("milliseconds", "cpu_seconds_per_image"),
     };
     json!({
         "workload": row.id(),
@@ -34,6 +35,7 @@ fn result(row: &Measured) -> Value {
         "p50_milliseconds": row.figure(Figure::P50),
         "p99_milliseconds": row.figure(Figure::P99),
         "p999_milliseconds": row.figure(Figure::P999),
+        "requests": row.figure(Figure::Asked),
         "cores_busy": row.figure(Figure::Busy),
         "peak_rss_mib": row.figure(Figure::Peak),
         "samples": samples,
@@ -46,6 +48,7 @@ fn sample(sample: &Sample) -> Value {
         "seconds": sample.seconds,
         "cpu_seconds": sample.cpu_seconds,
         "peak_rss_kib": sample.peak_kib,
+        "requests": sample.requests,
         "latency_milliseconds": sample.latency.map(|latency| [latency.p50, latency.p99, latency.p999]),
     })
 }

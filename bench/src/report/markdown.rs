@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::{Report, number, ratio};
 use crate::measure::{Figure, Measured, Unit};
 
-const LATENCIES: [(Figure, &str); 3] = [
+/// What not every round has.
+const SOME: [(Figure, &str); 4] = [
+    (Figure::Asked, "requests"),
     (Figure::P50, "p50 ms"),
     (Figure::P99, "p99 ms"),
     (Figure::P999, "p99.9 ms"),
@@ -39,6 +41,7 @@ impl Report {
                 Unit::Images,
                 Unit::Collected,
                 Unit::Start,
+                Unit::Image,
             ] {
                 let rows: Vec<&Measured> = rows
                     .iter()
@@ -64,12 +67,12 @@ impl Report {
 /// The ratios say how the row compared with stands to this row: its figure divided by this row's.
 fn table(text: &mut String, unit: Unit, rows: &[&Measured]) {
     let [speed, cost] = unit.titles();
-    let latencies: Vec<_> = LATENCIES
+    let some: Vec<_> = SOME
         .into_iter()
         .filter(|(figure, _)| rows.iter().any(|row| row.figure(*figure).is_some()))
         .collect();
     let mut columns = vec![(Figure::Speed, speed)];
-    columns.extend(latencies.iter().copied());
+    columns.extend(some.iter().copied());
     columns.extend([
         (Figure::Cost, cost),
         (Figure::Busy, "cores busy"),
@@ -77,10 +80,9 @@ fn table(text: &mut String, unit: Unit, rows: &[&Measured]) {
     ]);
     let mut ratios = vec![Figure::Speed];
     ratios.extend(
-        latencies
-            .iter()
+        some.iter()
             .map(|(figure, _)| *figure)
-            .filter(|figure| *figure == Figure::P99),
+            .filter(|figure| [Figure::P99, Figure::Asked].contains(figure)),
     );
     ratios.extend([Figure::Cost, Figure::Peak]);
 
@@ -114,7 +116,7 @@ fn table(text: &mut String, unit: Unit, rows: &[&Measured]) {
 
 fn title(figure: Figure, unit: Unit) -> &'static str {
     match figure {
-        Figure::Speed if unit == Unit::Start => "time",
+        Figure::Speed if unit.is_time() => "time",
         Figure::Speed => "speed",
         Figure::Cost => "CPU",
         Figure::Busy => "cores",
@@ -122,6 +124,7 @@ fn title(figure: Figure, unit: Unit) -> &'static str {
         Figure::P50 => "p50",
         Figure::P99 => "p99",
         Figure::P999 => "p99.9",
+        Figure::Asked => "requests",
     }
 }
 
@@ -137,6 +140,7 @@ mod tests {
             cpu_seconds: seconds / 2.0,
             peak_kib: 10 * 1024,
             latency: None,
+            requests: None,
         };
         Measured {
             group: "pull",

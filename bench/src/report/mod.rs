@@ -53,6 +53,9 @@ pub(crate) fn line(unit: Unit, sample: &Sample) -> String {
             shown(Figure::P99)
         );
     }
+    if sample.requests.is_some() {
+        text += &format!(", {} requests", shown(Figure::Asked));
+    }
     text
 }
 

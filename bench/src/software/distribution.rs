@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::{Setting, Variant};
 use crate::Result;
+use crate::gateway::KEYS;
 
 /// The file, in the server's directory.
 pub(crate) const CONFIG: &str = "config.yml";
@@ -13,8 +14,7 @@ pub(crate) const MORE: &str = "more.yml";
 
 /// `serve <file>`, with Distribution's stock configuration but for its address, directory and logs.
 pub(super) fn arguments(setting: &Setting<'_>) -> Result<Vec<OsString>> {
-    let data = setting.home.join("data");
-    std::fs::create_dir_all(&data)?;
+    let storage = storage(setting)?;
     let mut text = format!(
         "version: 0.1
 log:
@@ -22,17 +22,22 @@ log:
   accesslog: {{disabled: true}}
 storage:
   cache: {{blobdescriptor: inmemory}}
-  filesystem: {{rootdirectory: '{}'}}
+  {storage}
   delete: {{enabled: true}}
 http:
   addr: '{}'
   secret: the same for every start
 ",
-        data.display(),
         setting.address
     );
     match setting.variant {
         Variant::Plain => {}
+        // The others have no such section and pass it over. Checks of their own would count as requests.
+        Variant::Bucket => writeln!(
+            text,
+            "metadata: {{path: '{}'}}\nhealth: {{storagedriver: {{enabled: false}}}}",
+            setting.home.join("metadata.db").display()
+        )?,
         Variant::Tls => writeln!(
             text,
             "  tls: {{certificate: '{}', key: '{}'}}",
@@ -55,4 +60,26 @@ http:
     let path = setting.home.join(CONFIG);
     std::fs::write(&path, text)?;
     Ok(vec!["serve".into(), path.into()])
+}
+
+/// The driver's section, on one line.
+fn storage(setting: &Setting<'_>) -> Result<String> {
+    if setting.variant != Variant::Bucket {
+        let data = setting.home.join("data");
+        std::fs::create_dir_all(&data)?;
+        return Ok(format!(
+            "filesystem: {{rootdirectory: '{}'}}",
+            data.display()
+        ));
+    }
+    let gateway = setting.gateway.ok_or("there is no gateway")?;
+    let name = setting.home.file_name().ok_or("a home has a name")?;
+    let bucket = name.to_string_lossy();
+    gateway.make_bucket(&bucket)?;
+    let (id, secret) = KEYS;
+    Ok(format!(
+        "s3: {{bucket: {bucket}, region: us-east-1, regionendpoint: 'http://{}', forcepathstyle: true, \
+         accesskey: {id}, secretkey: '{secret}', secure: false}}",
+        gateway.address()
+    ))
 }

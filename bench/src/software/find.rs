@@ -36,7 +36,7 @@ pub(super) fn program(path: &Path) -> Result<PathBuf> {
 }
 
 /// A program that `scripts/bench-peers` installed, or that is in `PATH`.
-pub(super) fn installed(name: &str) -> Result<PathBuf> {
+pub(crate) fn installed(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin".into()];
     std::iter::once(tools().join("bin"))

@@ -15,6 +15,9 @@ use std::process::{Command, Stdio};
 
 use crate::Result;
 use crate::certificate::Certificate;
+use crate::gateway::Gateway;
+
+pub(crate) use find::installed;
 
 /// A server and how it is used.
 pub(crate) struct Software {
@@ -57,6 +60,8 @@ pub(crate) enum Variant {
     Tls,
     /// With an htpasswd file of one user.
     Htpasswd,
+    /// On a bucket of its own, with metadata, where it keeps any, on a disk.
+    Bucket,
 }
 
 /// Where and how a server is to run.
@@ -67,6 +72,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) certificate: &'a Certificate,
     /// The htpasswd file's only line.
     pub(crate) htpasswd: &'a str,
+    pub(crate) gateway: Option<&'a Gateway>,
 }
 
 /// A server whose program was found.
@@ -208,6 +214,11 @@ impl Software {
         [HOLDFAST, HOLDFAST_BEFORE].contains(&self.name)
     }
 
+    /// Whether it can keep its content in a bucket here.
+    pub(crate) fn uses_buckets(&self) -> bool {
+        self.is_holdfast() || self.writes_link_files()
+    }
+
     /// Whether its store is Distribution's, where tags can be written as files.
     pub(crate) fn writes_link_files(&self) -> bool {
         [DOCKER_REGISTRY, DISTRIBUTION_V3].contains(&self.name)
@@ -218,7 +229,7 @@ impl Variant {
     /// What is added to a server's name.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
-            Variant::Plain => "",
+            Variant::Plain | Variant::Bucket => "",
             Variant::Tls => " (TLS)",
             Variant::Htpasswd => " (htpasswd)",
         }
@@ -245,10 +256,14 @@ impl Found {
             .args((self.software.arguments)(setting)?)
             .current_dir(setting.home)
             .stdin(Stdio::null());
-        // Variables of Distribution would override the configuration file.
+        // Variables of Distribution and of the AWS tools would override the configuration file.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("REGISTRY_") {
-                command.env_remove(name);
+            let name = name.to_string_lossy();
+            if ["REGISTRY_", "AWS_"]
+                .iter()
+                .any(|start| name.starts_with(start))
+            {
+                command.env_remove(&*name);
             }
         }
         // Distribution v3 sends traces to a collector unless told otherwise.

@@ -25,7 +25,7 @@ pub(super) fn arguments(setting: &Setting<'_>, tuning: Tuning) -> Result<Vec<OsS
         Tuning::SmallSendBuffer => (" sndbuf=256k", "open_file_cache max=10000;"),
     };
     let (ssl, certificate) = match setting.variant {
-        Variant::Plain | Variant::Htpasswd => ("", String::new()),
+        Variant::Plain | Variant::Htpasswd | Variant::Bucket => ("", String::new()),
         Variant::Tls => (
             " ssl",
             format!(

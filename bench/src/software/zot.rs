@@ -17,7 +17,7 @@ pub(super) fn arguments(setting: &Setting<'_>) -> Result<Vec<OsString>> {
         "port": setting.address.port().to_string(),
     });
     match setting.variant {
-        Variant::Plain => {}
+        Variant::Plain | Variant::Bucket => {}
         Variant::Tls => {
             http["tls"] = json!({
                 "cert": setting.certificate.file,

@@ -136,6 +136,7 @@ impl Case for Start {
             cpu_seconds,
             peak_kib: processes.resident_kib()?,
             latency: None,
+            requests: None,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What is done to the servers, in groups that share servers and content. One group is one file here, one
 //! line in [`groups`] and one table of the report.
 
+mod bucket;
 mod cold;
 mod distant;
 mod fairness;
@@ -54,6 +55,7 @@ pub(crate) fn groups(scale: &Scale) -> Vec<Box<dyn Group>> {
         Box::new(push_large::PushLarge::default()),
         Box::new(push_small::PushSmall),
         Box::new(push_image::PushImage::default()),
+        Box::new(bucket::Bucket::new(scale)),
         Box::new(fairness::Fairness::default()),
         Box::new(lists::Lists::small()),
         Box::new(lists::Lists::large()),

@@ -85,14 +85,14 @@ impl Group for Pull {
     fn name(&self) -> &'static str {
         match self.variant {
             Variant::Tls => "pull-tls",
-            Variant::Plain | Variant::Htpasswd => "pull",
+            Variant::Plain | Variant::Htpasswd | Variant::Bucket => "pull",
         }
     }
 
     fn about(&self) -> String {
         let transport = match self.variant {
             Variant::Tls => TLS_NAME,
-            Variant::Plain | Variant::Htpasswd => "plaintext",
+            Variant::Plain | Variant::Htpasswd | Variant::Bucket => "plaintext",
         };
         format!(
             "Blobs and ranges of the large one from a warm page cache, {transport}. Clients copy every byte and begin anew when a blob is complete; what is under way when the time is over counts by its bytes. The server has one core, the clients another."
@@ -179,7 +179,9 @@ impl Case for PullCase<'_> {
         })?;
         let amount = match self.unit() {
             Unit::Requests => bytes.get() as f64 / SMALL_BYTES as f64,
-            Unit::Bytes | Unit::Images | Unit::Collected | Unit::Start => bytes.get() as f64,
+            Unit::Bytes | Unit::Images | Unit::Collected | Unit::Start | Unit::Image => {
+                bytes.get() as f64
+            }
         };
         Ok(Sample { amount, ..sample })
     }
