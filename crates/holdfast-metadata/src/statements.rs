@@ -189,6 +189,13 @@ pub(crate) const READS: &[(&str, &str, &str)] = &[
         integrity::KNOWN_PROBLEM,
         "adoption_problems_digest (digest=?)",
     ),
+    ("keys of blobs", integrity::BLOB_KEYS, "(digest>?)"),
+    (
+        "discarded keys",
+        integrity::DISCARDED_KEYS,
+        "(storage_key>?)",
+    ),
+    ("known upload", integrity::KNOWN_UPLOAD, "(storage_key=?)"),
     (
         "stalest blobs",
         integrity::STALEST,

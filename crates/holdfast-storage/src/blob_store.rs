@@ -120,6 +120,17 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Every upload that has staged bytes; for start-up recovery only.
     async fn staged_uploads(&self) -> Result<Vec<UploadId>>;
 
+    /// Objects that nodes are making of parts, and those that nobody will complete any more; at most so many. Only who
+    /// knows which uploads there are can tell the two apart. A local store has none.
+    async fn unfinished(&self, _most: usize) -> Result<Vec<Unfinished>> {
+        Ok(Vec::new())
+    }
+
+    /// Ends one of them without an object. One that has ended already is success.
+    async fn end_unfinished(&self, _unfinished: &Unfinished) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens an object for reading; in a local store it stays readable when it is deleted meanwhile.
     async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>>;
 
@@ -220,6 +231,15 @@ pub enum Listed {
         /// Why.
         error: Error,
     },
+}
+
+/// An object that is being made of parts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unfinished {
+    /// Its key, which names its upload.
+    pub key: StorageKey,
+    /// What the service calls the making of it.
+    pub id: String,
 }
 
 /// Refuses what [`BlobStore::put`] does not take; every driver asks first.

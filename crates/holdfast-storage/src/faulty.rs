@@ -18,7 +18,7 @@ use self::schedule::Fate;
 pub use self::schedule::{Fault, Injected, Operation, Schedule};
 use crate::{
     BlobReader, BlobStore, Error, Leftovers, Listed, Listing, Progress, Result, StorageKey,
-    UploadWriter,
+    Unfinished, UploadWriter,
 };
 
 /// A store that goes wrong as scheduled.
@@ -153,6 +153,16 @@ impl BlobStore for Faulty {
         self.fate
             .befall(Operation::StagedUploads, self.inner.staged_uploads())
             .await
+    }
+
+    async fn unfinished(&self, most: usize) -> Result<Vec<Unfinished>> {
+        let listed = self.inner.unfinished(most);
+        self.fate.befall(Operation::StagedUploads, listed).await
+    }
+
+    async fn end_unfinished(&self, unfinished: &Unfinished) -> Result<()> {
+        let ended = self.inner.end_unfinished(unfinished);
+        self.fate.befall(Operation::AbortUpload, ended).await
     }
 
     async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>> {

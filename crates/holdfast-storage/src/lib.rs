@@ -24,7 +24,7 @@ pub mod suite;
 
 pub use blob_store::{
     BlobReader, BlobStore, FileRange, LISTED_AT_ONCE, Leftovers, Listed, Listing,
-    PUT_OBJECT_BYTES_MAX, Progress, READ_CHUNK_BYTES, UploadWriter,
+    PUT_OBJECT_BYTES_MAX, Progress, READ_CHUNK_BYTES, Unfinished, UploadWriter,
 };
 pub use cloud::Cloud;
 pub use error::{Error, Result};

@@ -242,6 +242,9 @@ mod tests {
         assert_eq!(key.as_str(), text);
         assert_eq!(text.parse(), Ok(key.clone()));
         assert_eq!(key.digest(), None);
+        assert_eq!(key.upload(), Some(id));
+        let digest = Hasher::digest(Algorithm::Sha256, b"abc");
+        assert_eq!(StorageKey::canonical(&digest).upload(), None);
         for other in [
             "holdfast/blobs/ab/x.m1",
             &text.replace("/ab/", "/ac/"),

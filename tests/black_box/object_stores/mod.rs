@@ -7,3 +7,4 @@ mod gcs;
 mod registry;
 mod relay;
 mod requests;
+mod strays;

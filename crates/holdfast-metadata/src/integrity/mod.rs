@@ -6,6 +6,7 @@
 
 mod affected;
 mod blobs;
+mod keys;
 mod links;
 mod manifests;
 mod repair;
@@ -24,6 +25,8 @@ pub use tags::TagRow;
 pub(crate) use affected::{LINKING, NAMING, PARENTS, TAGS_OF};
 #[cfg(test)]
 pub(crate) use blobs::{BLOB_ROW, BLOBS_PAGE, KNOWN_KEY, KNOWN_MANIFEST, KNOWN_PROBLEM, STALEST};
+#[cfg(test)]
+pub(crate) use keys::{BLOB_KEYS, DISCARDED_KEYS, KNOWN_UPLOAD};
 #[cfg(test)]
 pub(crate) use links::LINKS_PAGE;
 #[cfg(test)]

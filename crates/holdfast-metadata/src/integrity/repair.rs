@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
-use holdfast_model::{Digest, Timestamp};
+use holdfast_model::{Digest, Timestamp, UploadId};
 
+use super::keys::KNOWN_UPLOAD;
 use crate::blobs::mark_used;
 use crate::blobs::state::{DAMAGED, LIVE};
 use crate::operation::{Durability, Lock, Operation, Outdated, Transaction, Write, params};
@@ -101,6 +102,16 @@ pub enum Repair {
         /// How many there are.
         size: u64,
         /// When they may be deleted.
+        not_before: Timestamp,
+    },
+    /// Gives up an object that is named after an upload whose session is gone, and that no blob has. Keys go live
+    /// by their session alone, so nobody can have it any more.
+    DiscardStray {
+        /// Where it is.
+        storage_key: String,
+        /// The upload.
+        upload: UploadId,
+        /// When it may be deleted.
         not_before: Timestamp,
     },
     /// Marks whether a repository has a manifest.
@@ -392,6 +403,24 @@ impl Mend {
                 }
                 gc::discard_key(tx, storage_key, Some((*digest, *size)), *not_before).await?;
                 Ok(done(1, "discard-object", digest, forget(storage_key)))
+            }
+            Repair::DiscardStray {
+                storage_key,
+                upload,
+                not_before,
+            } => {
+                tx.lock(Lock::StorageKey(storage_key));
+                let upload = upload.to_string();
+                let known = params![upload.as_str(), storage_key.as_str()];
+                if tx.first(KNOWN_UPLOAD, known).await?.is_some() {
+                    return Ok(None);
+                }
+                gc::discard_key(tx, storage_key, None, *not_before).await?;
+                Ok(Some(Entry {
+                    repair: "discard-stray",
+                    subject: storage_key.clone(),
+                    undo: forget(storage_key),
+                }))
             }
             Repair::Population { repo_id } => self.population(tx, *repo_id).await,
             Repair::Tag { repo_id, tag } => self.tag(tx, *repo_id, tag).await,

@@ -19,8 +19,8 @@ use object_store::{
     CopyOptions, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, PutOptions, PutPayload,
 };
 
-use super::multiparts::Multiparts;
-use crate::{Error, LISTED_AT_ONCE, Result, StorageKey};
+use super::multiparts::{Multipart, Multiparts};
+use crate::{Error, LISTED_AT_ONCE, Result, StorageKey, Unfinished};
 
 /// Deletions of single objects and small writes under way at once, for one caller.
 const AT_ONCE: usize = 16;
@@ -276,6 +276,20 @@ impl Bucket {
         }
     }
 
+    /// Multipart uploads of objects that are named after uploads, at most so many.
+    pub(super) async fn unfinished(&self, most: usize) -> Result<Vec<Unfinished>> {
+        let Some(multiparts) = &self.multiparts else {
+            return Ok(Vec::new());
+        };
+        let prefix = format!("{}{}/", self.root, StorageKey::uploads());
+        let found = multiparts.list(&prefix, most).await?;
+        let ours = |Multipart { name, id }: Multipart| {
+            let key: StorageKey = name.strip_prefix(&self.root)?.parse().ok()?;
+            Some(Unfinished { key, id })
+        };
+        Ok(found.into_iter().filter_map(ours).collect())
+    }
+
     /// Ends every multipart upload whose name begins with `prefix`. A part that was on its way when its upload was
     /// ended may still arrive and bring it back, so it is looked again until nothing is found.
     async fn abort_all(&self, prefix: &str) -> Result<()> {
@@ -284,7 +298,7 @@ impl Bucket {
         };
         let full = format!("{}{prefix}", self.root);
         for _ in 0..SWEEPS_MAX {
-            let found = multiparts.list(&full).await?;
+            let found = multiparts.list(&full, LISTED_AT_ONCE).await?;
             if found.is_empty() {
                 break;
             }

@@ -47,7 +47,8 @@ use self::settings::Limits;
 use self::state::State;
 use crate::blob_store::check_put;
 use crate::{
-    BlobReader, BlobStore, Error, Leftovers, Listing, Progress, Result, StorageKey, UploadWriter,
+    BlobReader, BlobStore, Error, Leftovers, Listing, Progress, Result, StorageKey, Unfinished,
+    UploadWriter,
 };
 
 pub use azure::{AzureCredentials, AzureSettings};
@@ -93,20 +94,6 @@ impl Cloud {
                 signed_for,
             }),
         })
-    }
-}
-
-#[cfg(any(test, feature = "testing"))]
-impl Cloud {
-    /// Names of the multipart uploads of ours that the service still holds, as far as that can be asked.
-    pub async fn unfinished(&self) -> Result<Vec<String>> {
-        match &self.shared.bucket.multiparts {
-            Some(multiparts) => {
-                let found = multiparts.list(&self.shared.bucket.root).await?;
-                Ok(found.into_iter().map(|found| found.name).collect())
-            }
-            None => Ok(Vec::new()),
-        }
     }
 }
 
@@ -201,6 +188,15 @@ impl BlobStore for Cloud {
     /// None that are this process's business: other nodes may be at work on them.
     async fn staged_uploads(&self) -> Result<Vec<UploadId>> {
         Ok(Vec::new())
+    }
+
+    async fn unfinished(&self, most: usize) -> Result<Vec<Unfinished>> {
+        self.shared.bucket.unfinished(most).await
+    }
+
+    async fn end_unfinished(&self, unfinished: &Unfinished) -> Result<()> {
+        let Unfinished { key, id } = unfinished;
+        self.shared.bucket.abort(key.as_str(), id).await
     }
 
     async fn open(&self, key: &StorageKey) -> Result<Box<dyn BlobReader>> {

@@ -27,8 +27,8 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Finds multipart uploads.
 #[async_trait]
 pub(super) trait Multiparts: Send + Sync {
-    /// Every multipart upload whose name begins with `prefix`.
-    async fn list(&self, prefix: &str) -> Result<Vec<Multipart>>;
+    /// The multipart uploads whose names begin with `prefix`, at most so many.
+    async fn list(&self, prefix: &str, most: usize) -> Result<Vec<Multipart>>;
 }
 
 /// Asks the service, by the request that S3 and Google Cloud Storage have in common.
@@ -63,7 +63,7 @@ struct Answer {
 
 #[async_trait]
 impl Multiparts for SignedListing {
-    async fn list(&self, prefix: &str) -> Result<Vec<Multipart>> {
+    async fn list(&self, prefix: &str, most: usize) -> Result<Vec<Multipart>> {
         let mut all = Vec::new();
         let (mut key, mut id) = (String::new(), String::new());
         loop {
@@ -83,7 +83,8 @@ impl Multiparts for SignedListing {
             // A service that ignores the prefix must not cost others their uploads.
             answer.found.retain(|found| found.name.starts_with(prefix));
             all.append(&mut answer.found);
-            if !answer.truncated || answer.next_key.is_empty() {
+            if !answer.truncated || answer.next_key.is_empty() || all.len() >= most {
+                all.truncate(most);
                 return Ok(all);
             }
             (key, id) = (answer.next_key, answer.next_id);

@@ -315,7 +315,7 @@ impl Operations {
     }
 
     /// The ids of all open sessions.
-    async fn open_sessions(&self) -> Result<HashSet<UploadId>> {
+    pub(super) async fn open_sessions(&self) -> Result<HashSet<UploadId>> {
         let (mut sessions, mut after) = (HashSet::new(), None);
         loop {
             let page = self.open_uploads(after).await?;

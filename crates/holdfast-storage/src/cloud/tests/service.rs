@@ -272,7 +272,7 @@ impl MultipartStore for Fake {
 
 #[async_trait]
 impl Multiparts for Fake {
-    async fn list(&self, prefix: &str) -> crate::Result<Vec<Multipart>> {
+    async fn list(&self, prefix: &str, most: usize) -> crate::Result<Vec<Multipart>> {
         let notes = self.notes();
         let found = notes.unfinished.iter().map(|(id, name)| Multipart {
             name: name.clone(),
@@ -280,6 +280,7 @@ impl Multiparts for Fake {
         });
         Ok(found
             .filter(|found| found.name.starts_with(prefix))
+            .take(most)
             .collect())
     }
 }

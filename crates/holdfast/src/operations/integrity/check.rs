@@ -1,7 +1,7 @@
 //! A check of the whole store: every row against every object and back.
 //!
 //! Rows come page by page, objects as the store lists them, and each is compared with what a look-up by key
-//! says of the other side; so memory does not grow with the store. It runs beside pushes, deletions and
+//! says of the other side; so memory does not grow with the store, but for some bytes per blob in a bucket. It runs beside pushes, deletions and
 //! the collector: what looks wrong is looked at again, in an order in which only damage looks wrong twice.
 //!
 //! A repair never removes what somebody pushed: it marks, links, queues, and writes down again what follows
@@ -13,6 +13,7 @@ use holdfast_model::Digest;
 use tokio::sync::mpsc;
 
 use super::report::{Event, Finding, Kind, Outcome, Summary};
+use super::strays::Keys;
 use super::verify::Pace;
 use super::{AFFECTED_NAMED, Operations};
 use crate::clock;
@@ -56,6 +57,10 @@ pub(super) struct Check {
     pub(super) pace: Pace,
     /// Another registry's tree is being adopted: what has no link or no row may get one.
     pub(super) adopting: bool,
+    /// The keys of blobs that are named after uploads.
+    pub(super) keys: Keys,
+    /// Why objects of which nothing is known are not given up, to be added to what is said of them.
+    pub(super) why_kept: &'static str,
     events: mpsc::Sender<Event>,
 }
 
@@ -72,17 +77,7 @@ impl Operations {
         let Ok(_only) = self.checking.try_lock() else {
             return Err(Error::CheckUnderWay);
         };
-        let mut check = Check {
-            operations: self.clone(),
-            options,
-            summary: Summary::default(),
-            pace: Pace::new(options.bytes_per_second),
-            adopting: matches!(
-                self.metadata.gc_hold(clock::now()).await?,
-                Some(GcHold::WhileAdopting | GcHold::Unread)
-            ),
-            events,
-        };
+        let mut check = Check::new(self, options, events).await?;
         match check.run().await {
             Ok(()) | Err(Ended::Gone) => Ok(()),
             Err(Ended::Failed(error)) => Err(error),
@@ -91,6 +86,26 @@ impl Operations {
 }
 
 impl Check {
+    pub(super) async fn new(
+        operations: &Operations,
+        options: CheckOptions,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Check, Error> {
+        Ok(Check {
+            operations: operations.clone(),
+            options,
+            summary: Summary::default(),
+            pace: Pace::new(options.bytes_per_second),
+            adopting: matches!(
+                operations.metadata.gc_hold(clock::now()).await?,
+                Some(GcHold::WhileAdopting | GcHold::Unread)
+            ),
+            keys: Keys::default(),
+            why_kept: "",
+            events,
+        })
+    }
+
     async fn run(&mut self) -> Result<(), Ended> {
         // Links before objects: what they still need must not be taken for an orphan.
         self.begin("database").await?;

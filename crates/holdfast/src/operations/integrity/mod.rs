@@ -12,6 +12,7 @@ mod manifests;
 mod objects;
 mod report;
 mod scrub;
+mod strays;
 mod uploads;
 mod verify;
 

@@ -10,13 +10,14 @@ use holdfast_storage::{Error as StorageError, Listed, StorageKey};
 use super::Damage;
 use super::check::{Check, Ended, PAGE};
 use super::report::{Finding, Kind, Outcome};
+use super::strays::Stray;
 use crate::clock;
 use crate::operations::Operations;
 
 /// Objects measured at once.
-const MEASURED_AT_ONCE: usize = 32;
+pub(super) const MEASURED_AT_ONCE: usize = 32;
 /// Most orphans that one check gives up; the next one goes on.
-const ORPHANS_KEPT: usize = 100_000;
+pub(super) const ORPHANS_KEPT: usize = 100_000;
 
 /// What a look at the bytes of a row came to.
 enum Look {
@@ -41,6 +42,9 @@ impl Check {
             };
             after = Some(last.digest);
             self.summary.blobs += page.len() as u64;
+            for row in &page {
+                self.keys.note(&row.storage_key);
+            }
             let operations = &self.operations;
             let looks: Vec<(BlobRow, Look)> = futures_util::stream::iter(page)
                 .map(|row| async move {
@@ -235,28 +239,48 @@ impl Check {
                 }
             }
         }
-        let mut why_kept = "";
+        let (strays, more) = self.strays().await?;
+        seen += strays.len() as u64 + more;
         if seen > self.summary.blobs {
             // The database is not the one that belongs to this store.
-            why_kept = "; there are more orphans than blobs, so none is given up";
+            self.why_kept = "; there are more orphans than blobs, so none is given up";
         } else if self.options.repair
             && seen > 0
             && self.operations.warn_of_other_writers().await? > 0
         {
-            why_kept = "; another registry has written here, so none is given up before `holdfast import --rescan`";
+            self.why_kept = "; another registry has written here, so none is given up before `holdfast import --rescan`";
         }
+        let not_before = clock::now().plus(self.operations.metadata().grace());
         for (digest, key, size) in orphans {
-            let detail = format!("{key}{why_kept}");
-            let finding = Finding::new(Kind::ObjectOrphan, Some(digest), detail);
-            let repair = why_kept.is_empty().then(|| Repair::DiscardObject {
+            let repair = Repair::DiscardObject {
                 storage_key: key.as_str().to_owned(),
                 digest,
                 size,
-                not_before: clock::now().plus(self.operations.metadata().grace()),
-            });
-            self.settle(finding, repair).await?;
+                not_before,
+            };
+            self.orphan(Some(digest), &key, repair).await?;
+        }
+        for Stray { key, upload } in strays {
+            let repair = Repair::DiscardStray {
+                storage_key: key.as_str().to_owned(),
+                upload,
+                not_before,
+            };
+            self.orphan(None, &key, repair).await?;
         }
         Ok(())
+    }
+
+    async fn orphan(
+        &mut self,
+        digest: Option<Digest>,
+        key: &StorageKey,
+        repair: Repair,
+    ) -> Result<(), Ended> {
+        let why_kept = self.why_kept;
+        let finding = Finding::new(Kind::ObjectOrphan, digest, format!("{key}{why_kept}"));
+        let repair = Some(repair).filter(|_| why_kept.is_empty());
+        self.settle(finding, repair).await
     }
 }
 

@@ -15,7 +15,11 @@ impl Check {
         let operations = self.operations.clone();
         if operations.store().is_shared() {
             // What is staged there is found by its session alone, and other nodes work on it.
-            return Ok(());
+            return if self.adopting {
+                Ok(())
+            } else {
+                self.unfinished().await
+            };
         }
         let staged: HashSet<UploadId> = staged(&operations).await?;
         let mut unknown = staged.clone();
