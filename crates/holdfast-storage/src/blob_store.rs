@@ -270,6 +270,12 @@ pub trait UploadWriter: Send {
     /// When it is cancelled, `offset` tells how many were taken.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
+    /// Waits until the writer cannot wait for more bytes any longer, since others need what it takes: it is to be
+    /// suspended then. For ever, where that never is.
+    async fn out_of_time(&mut self) -> Error {
+        std::future::pending().await
+    }
+
     /// Closes the writer with every byte handed to the store, so that the upload can be resumed.
     ///
     /// A failure that no call has reported yet is reported here.

@@ -277,6 +277,10 @@ impl UploadWriter for FaultyWriter {
         outcome
     }
 
+    async fn out_of_time(&mut self) -> Error {
+        self.inner.out_of_time().await
+    }
+
     async fn suspend(self: Box<Self>) -> Result<Progress> {
         let fate = Arc::clone(&self.fate);
         fate.befall(Operation::Suspend, self.inner.suspend()).await

@@ -1,6 +1,8 @@
 //! A registry with its content in a bucket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use holdfast_tests::{
     Blob, Image, ObjectServer, Registry, Service, digest, eventually, http, random_bytes,
@@ -234,4 +236,47 @@ fn deleted_content_leaves_the_bucket() {
     registry.http().delete(&path).send().expect(202);
     registry.manage(&["gc", "run", "--grace", "0s"]).run();
     assert_eq!(objects(&server, "holdfast/blobs"), Vec::<String>::new());
+}
+
+/// A part takes all the memory that there is for parts here, and its client sends too little to fill it and too much
+/// to be taken for gone.
+#[test]
+fn a_client_that_trickles_does_not_keep_others_from_pushing() {
+    let server = Arc::new(ObjectServer::start(Service::Versity));
+    let registry = Registry::builder()
+        .store(&server)
+        .env("REGISTRY_STORAGE_S3_CHUNKSIZE", "536870912")
+        .start();
+    let http = registry.http();
+    let blob = blob(906, 3 * MIB);
+    let session = begin(&registry);
+    let mut slow = http.open().expect("connecting");
+    let head = format!(
+        "PATCH {} HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000000\r\n\r\n",
+        session.trim_start_matches(&registry.url()),
+        registry.host()
+    );
+    slow.send(head).expect("sending");
+    slow.send(&blob.bytes[..2 * MIB]).expect("sending");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3000 {
+                if stop.load(Ordering::Relaxed) || slow.send("a").is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        http.push_blob("cloud/app", &blob);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let answer = slow.answer(false).expect("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.header("Retry-After").is_some());
+    // What it sent is kept.
+    let state = registry.http().get(&session).send().expect(204);
+    let range = state.header("Range").expect("a range");
+    let (_, last) = range.split_once('-').expect("two numbers");
+    assert!(last.parse::<usize>().expect("a number") >= 2 * MIB - 1);
 }

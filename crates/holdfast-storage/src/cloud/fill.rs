@@ -3,23 +3,49 @@
 //! A small upload takes no more memory than it has bytes. One that grows past [`FREE_BYTES`] reserves room for a
 //! whole part at once, and keeps it until that part is stored: whoever has room needs nothing but its client's
 //! bytes to give it back, so uploads that wait for room never wait for each other.
+//!
+//! A client may be slow, or only pretend to be. So room is not waited for longer than [`PATIENCE`], and who has had
+//! some for [`STAY`] without filling it has to go while others wait, one after the other: what it sent is stored, and
+//! its client may go on from there.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use object_store::PutPayload;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::{Error, Result};
 
 /// What an upload gathers without a reservation.
 pub(super) const FREE_BYTES: usize = 1024 * 1024;
 /// The size of the pieces that bytes are gathered in.
 const PIECE_BYTES: usize = 256 * 1024;
+/// How long a part may take to fill while others wait for room.
+const STAY: Duration = Duration::from_secs(30);
+/// How long an upload waits for room.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Room for parts in memory.
 #[derive(Debug)]
 pub(super) struct Room {
     kibibytes: Arc<Semaphore>,
     part: u32,
+    /// How many wait for room.
+    waiting: watch::Sender<usize>,
+    /// Held by the one that has to go now, until it has gone.
+    leaving: Arc<Mutex<()>>,
+}
+
+/// Counted among those who wait, until dropped.
+struct Waiting<'r>(&'r watch::Sender<usize>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 impl Room {
@@ -30,12 +56,41 @@ impl Room {
         Room {
             kibibytes: Arc::new(Semaphore::new(kibibytes)),
             part: u32::try_from(part).expect("a part has less than four TiB"),
+            waiting: watch::Sender::new(0),
+            leaving: Arc::default(),
         }
     }
 
-    async fn part(&self) -> OwnedSemaphorePermit {
+    async fn part(&self) -> Result<OwnedSemaphorePermit> {
+        let all = Arc::clone(&self.kibibytes);
+        if let Ok(room) = all.try_acquire_many_owned(self.part) {
+            return Ok(room);
+        }
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        let _waiting = Waiting(&self.waiting);
         let room = Arc::clone(&self.kibibytes).acquire_many_owned(self.part);
-        room.await.expect("nobody closes the semaphore")
+        match tokio::time::timeout(PATIENCE, room).await {
+            Ok(room) => Ok(room.expect("nobody closes the semaphore")),
+            Err(_elapsed) => Err(short("no room in memory became free")),
+        }
+    }
+
+    /// Waits until somebody who has had room since then has to give it back.
+    async fn wanted_back(&self, since: Instant) -> OwnedMutexGuard<()> {
+        tokio::time::sleep_until(since + STAY).await;
+        let leaving = Arc::clone(&self.leaving).lock_owned().await;
+        let mut waiting = self.waiting.subscribe();
+        let wanted = waiting.wait_for(|waiting| *waiting > 0).await;
+        wanted.expect("the sender is here");
+        leaving
+    }
+}
+
+fn short(why: &'static str) -> Error {
+    Error::Overloaded {
+        operation: "take in",
+        subject: "the bytes of an upload".to_owned(),
+        source: io::Error::other(why),
     }
 }
 
@@ -46,6 +101,10 @@ pub(super) struct Fill {
     open: BytesMut,
     length: usize,
     reserved: Option<OwnedSemaphorePermit>,
+    /// When room was reserved.
+    since: Option<Instant>,
+    /// Dropped after the reservation: then the next one may have to go.
+    leaving: Option<OwnedMutexGuard<()>>,
 }
 
 impl Fill {
@@ -58,14 +117,24 @@ impl Fill {
     }
 
     /// How many bytes may be added now: some, unless there are `most` already. Waits for room.
-    pub(super) async fn room(&mut self, room: &Room, most: usize) -> usize {
+    pub(super) async fn room(&mut self, room: &Room, most: usize) -> Result<usize> {
         if self.reserved.is_none() && self.length >= FREE_BYTES.min(most) && self.length < most {
-            self.reserved = Some(room.part().await);
+            self.reserved = Some(room.part().await?);
+            self.since = Some(Instant::now());
         }
-        match self.reserved {
+        Ok(match self.reserved {
             Some(_) => most - self.length,
             None => FREE_BYTES.min(most) - self.length,
+        })
+    }
+
+    /// Waits until the room that this takes is wanted back; for ever where it takes none.
+    pub(super) async fn wanted_back(&mut self, room: &Room) -> Error {
+        match self.since {
+            Some(since) => self.leaving = Some(room.wanted_back(since).await),
+            None => std::future::pending().await,
         }
+        short("its client is slow, and others wait")
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -107,19 +176,19 @@ mod tests {
         let mut expected = Vec::new();
         for number in 0..1000_u32 {
             let piece = vec![number as u8; 1 + number as usize * 7 % 900];
-            assert!(fill.room(&room, PART).await >= piece.len());
+            assert!(fill.room(&room, PART).await.unwrap() >= piece.len());
             fill.push(&piece);
             expected.extend(piece);
         }
         assert_eq!(fill.len(), expected.len());
         assert_eq!(fill.pieces().concat(), expected);
         let left = FREE_BYTES - fill.len();
-        assert_eq!(fill.room(&room, PART).await, left);
+        assert_eq!(fill.room(&room, PART).await.unwrap(), left);
         fill.push(&vec![0; left]);
-        assert_eq!(fill.room(&room, PART).await, 2 * FREE_BYTES);
+        assert_eq!(fill.room(&room, PART).await.unwrap(), 2 * FREE_BYTES);
         assert_eq!(room.kibibytes.available_permits(), 0);
         fill.push(&vec![0; 2 * FREE_BYTES]);
-        assert_eq!(fill.room(&room, PART).await, 0);
+        assert_eq!(fill.room(&room, PART).await.unwrap(), 0);
         let (payload, reserved) = fill.take();
         assert_eq!(payload.content_length(), PART);
         assert!(fill.is_empty() && reserved.is_some());

@@ -23,6 +23,11 @@ fn random() -> [u8; 16] {
 
 /// A node that works on this service, with parts of 5 MiB.
 fn node(service: &Arc<Fake>) -> Arc<Cloud> {
+    node_with(service, 512 * MIB)
+}
+
+/// The same with room for so many bytes.
+fn node_with(service: &Arc<Fake>, memory_bytes: usize) -> Arc<Cloud> {
     let common = Common {
         root_directory: "/some/where/".to_owned(),
         part_bytes: 5 * MIB,
@@ -42,7 +47,10 @@ fn node(service: &Arc<Fake>) -> Arc<Cloud> {
         root: common.root(),
         listed_root: "",
     };
-    let limits = Limits::new(&common, 2 * MIB, 100);
+    let limits = Limits {
+        memory_bytes,
+        ..Limits::new(&common, 2 * MIB, 100)
+    };
     Cloud::new(bucket, limits, &common, random)
 }
 
@@ -279,4 +287,84 @@ async fn too_many_parts_are_refused_by_name() {
     let mut open = writer(&node, upload(), None).await;
     let refused = write(&mut open, 506 * MIB).await.unwrap_err();
     assert!(matches!(refused, Error::TooLarge { max, .. } if max == 500 * MIB as u64));
+}
+
+/// Whether the writer may go on waiting for its client, for very long.
+async fn may_stay(writer: &mut Box<dyn UploadWriter>) -> bool {
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let asked = tokio::time::timeout(week, writer.out_of_time()).await;
+    asked.is_err()
+}
+
+/// Two uploads whose clients send no more, and that take all the room of their node.
+async fn stalled(service: &Arc<Fake>) -> (Arc<Cloud>, Vec<(UploadId, Box<dyn UploadWriter>)>) {
+    let node = node_with(service, 10 * MIB);
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        let id = upload();
+        let mut open = writer(&node, id, None).await;
+        write(&mut open, 2 * MIB).await.unwrap();
+        stalled.push((id, open));
+    }
+    (node, stalled)
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_clients_give_way_one_by_one_to_those_who_wait() {
+    let service = Fake::new();
+    let (node, mut slow) = stalled(&service).await;
+    for (_, open) in &mut slow {
+        assert!(may_stay(open).await, "nobody waits");
+    }
+    // Little needs no room.
+    let mut small = writer(&node, upload(), None).await;
+    write(&mut small, MIB).await.unwrap();
+    for (_, open) in &mut slow {
+        assert!(may_stay(open).await, "nobody waits");
+    }
+
+    let pushing = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move {
+            let mut fast = writer(&node, upload(), None).await;
+            write(&mut fast, 4 * MIB).await.unwrap();
+            fast
+        }
+    });
+    let (one, two) = slow.split_at_mut(1);
+    let (late, gone) = tokio::select! {
+        late = one[0].1.out_of_time() => (late, 0),
+        late = two[0].1.out_of_time() => (late, 1),
+    };
+    assert!(matches!(late, Error::Overloaded { .. }), "{late:?}");
+    let (id, open) = slow.remove(gone);
+    let (_, other) = &mut slow[0];
+    let asked = tokio::time::timeout(Duration::from_secs(1), other.out_of_time()).await;
+    assert!(asked.is_err(), "one is enough");
+    let saved = open.suspend().await.unwrap();
+    assert_eq!(saved.offset, 2 * MIB as u64, "all it sent is kept");
+    let fast = pushing.await.unwrap();
+    assert!(may_stay(other).await, "nobody waits any more");
+
+    drop(fast);
+    let mut again = writer(&node, id, Some(saved)).await;
+    write(&mut again, 9 * MIB).await.unwrap();
+    let digest = again.digest(Algorithm::Sha256).await.unwrap();
+    assert_eq!(digest, hash(11 * MIB));
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_not_waited_for_without_end() {
+    let service = Fake::new();
+    let (node, stalled) = stalled(&service).await;
+    let mut open = writer(&node, upload(), None).await;
+    let began = tokio::time::Instant::now();
+    let refused = write(&mut open, 2 * MIB).await.unwrap_err();
+    assert!(matches!(refused, Error::Overloaded { .. }), "{refused:?}");
+    assert_eq!(began.elapsed(), Duration::from_secs(120));
+    let saved = open.suspend().await.unwrap();
+    assert_eq!(saved.offset, 0);
+    drop(stalled);
+    let mut again = writer(&node, upload(), None).await;
+    write(&mut again, 20 * MIB).await.unwrap();
 }

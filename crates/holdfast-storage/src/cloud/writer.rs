@@ -113,7 +113,7 @@ impl Writer {
             if self.fill.len() == part_bytes {
                 self.hand_over().await?;
             }
-            let room = self.fill.room(&self.shared.room, part_bytes).await;
+            let room = self.fill.room(&self.shared.room, part_bytes).await?;
             let piece = bytes.split_to(room.min(bytes.len()));
             self.hasher.update(&piece);
             self.fill.push(&piece);
@@ -190,7 +190,7 @@ impl Writer {
         for mut piece in pieces {
             while !piece.is_empty() {
                 let part_bytes = self.shared.limits.part_bytes;
-                let room = self.fill.room(&self.shared.room, part_bytes).await;
+                let room = self.fill.room(&self.shared.room, part_bytes).await?;
                 self.fill.push(&piece.split_to(room.min(piece.len())));
             }
         }
@@ -389,6 +389,10 @@ impl UploadWriter for Writer {
         self.failed = false;
         self.changed = true;
         Ok(())
+    }
+
+    async fn out_of_time(&mut self) -> Error {
+        self.fill.wanted_back(&self.shared.room).await
     }
 
     async fn suspend(mut self: Box<Self>) -> Result<Progress> {

@@ -436,8 +436,15 @@ impl Operations {
             }
         }
         let mut recorded = !self.store.is_shared();
-        while let Some(frame) = chunk.body.next().await {
-            let frame = frame?;
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = chunk.body.next() => frame,
+                late = writer.out_of_time() => return Err(late.into()),
+            };
+            let Some(frame) = frame.transpose()? else {
+                return Ok(());
+            };
             if !recorded {
                 if !self.metadata.doubt_upload(id, upload.version).await? {
                     return Err(Error::UploadUnknown(id));
@@ -447,7 +454,6 @@ impl Operations {
             }
             writer.write(frame).await?;
         }
-        Ok(())
     }
 
     /// Row first: bytes without a row are swept at the next start or by the collector, a row without bytes would
