@@ -17,6 +17,7 @@ use crate::config::{self, Auth, Config, Driver};
 use crate::error_chain::{attempt, chain};
 use crate::health::Health;
 use crate::http::api;
+use crate::http::proxies::Proxies;
 use crate::middleware::Redirects;
 use crate::operations::{Operations, Rules, remove_old_views};
 use crate::redis::RedisPayloads;
@@ -36,6 +37,8 @@ pub(crate) struct HttpSettings {
     pub prefix: String,
     /// URLs begin with the path.
     pub relative_urls: bool,
+    /// Whose `Forwarded` and `X-Forwarded-*` headers count.
+    pub proxies: Proxies,
     /// Added to every answer of the API.
     pub headers: HeaderMap,
     /// Patience with a body that stands still.
@@ -417,6 +420,7 @@ fn http_settings(config: &Config) -> HttpSettings {
             .map(|url| url.as_str().trim_end_matches('/').to_owned()),
         prefix: http.prefix.trim_end_matches('/').to_owned(),
         relative_urls: http.relative_urls,
+        proxies: Proxies::new(http.trusted_proxies.clone()),
         headers,
         idle_timeout: positive(http.idle_timeout),
         timeout: http.timeout,

@@ -1,6 +1,6 @@
 //! URLs that the registry hands out, its prefix, and headers of the operator's choice.
 
-use holdfast_tests::{Findings, Image, Registry};
+use holdfast_tests::{Findings, Image, Registry, eventually};
 
 /// The `Location` of a new session, up to the repository.
 fn base(registry: &Registry, prefix: &str, headers: &[(&str, &str)]) -> String {
@@ -222,4 +222,39 @@ fn headers_of_the_operator() {
     findings.check(allowed.contains("Authorization"), || {
         format!("preflight: {answer}")
     });
+}
+
+#[test]
+fn headers_count_from_trusted_proxies_only() {
+    const CLIENT: &str = "203.0.113.9";
+    let cases = [
+        (None, true, true),
+        (Some("[127.0.0.0/8, '::1']"), true, true),
+        (Some("[192.0.2.0/24]"), false, false),
+        (Some("[]"), false, false),
+    ];
+    for (trusted, named, addressed) in cases {
+        let mut builder = Registry::builder();
+        if let Some(trusted) = trusted {
+            builder = builder.env("REGISTRY_HTTP_TRUSTEDPROXIES", trusted);
+        }
+        let registry = builder.start();
+        let headers = [
+            ("X-Forwarded-Host", "front.example"),
+            ("X-Forwarded-For", "192.0.2.1, 203.0.113.9"),
+        ];
+        let found = base(&registry, "", &headers);
+        assert_eq!(
+            found == "http://front.example",
+            named,
+            "{trusted:?}: {found}"
+        );
+        let peer = if addressed { CLIENT } else { "127.0.0.1" };
+        eventually("the request is in the log", || {
+            let log = registry.log();
+            let mut lines = log.lines().filter(|line| line.contains("urls/app"));
+            lines.any(|line| line.contains("remoteaddr") && line.contains(peer))
+        });
+        assert!(!registry.log().contains("192.0.2.1"), "{trusted:?}");
+    }
 }

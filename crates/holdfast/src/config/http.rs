@@ -1,7 +1,9 @@
 //! The `http` section except TLS.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::listen::{self, Address, Listen};
@@ -11,6 +13,9 @@ use super::tls::Tls;
 
 /// Most headers that can be added to answers, or to the request of a health check.
 const MAX_HEADERS: usize = 100;
+
+/// Most proxies that can be trusted: each address in each header is compared with all.
+const MAX_PROXIES: usize = 1000;
 
 /// How the registry is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Http {
     pub secret: Option<Secret>,
     /// Time given to running requests at shutdown; zero means none.
     pub drain_timeout: Duration,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` headers count; `None` when that is left to the registry.
+    pub trusted_proxies: Option<Vec<IpNet>>,
     /// Headers added to every answer of the API, in the order of the file.
     pub headers: Vec<Header>,
     /// TLS; `None` means plain HTTP.
@@ -90,6 +97,7 @@ impl Http {
             relative_urls: http.flag("relativeurls"),
             secret: http.text("secret").map(Secret::new),
             drain_timeout: read_drain_timeout(http),
+            trusted_proxies: read_trusted_proxies(http),
             headers: read_headers(&http.section("headers")),
             tls: Tls::read(&http.section("tls")),
             http2: !http.section("http2").flag("disabled"),
@@ -206,6 +214,32 @@ fn read_prefix(http: &Section<'_>) -> String {
         http.refuse("prefix", text);
     }
     format!("/{inner}/")
+}
+
+/// An empty list trusts nobody.
+fn read_trusted_proxies(http: &Section<'_>) -> Option<Vec<IpNet>> {
+    let written = http.list("trustedproxies");
+    if written.len() > MAX_PROXIES {
+        let count = written.len();
+        http.refuse(
+            "trustedproxies",
+            format!("has {count} entries, at most {MAX_PROXIES} can be set"),
+        );
+        return None;
+    }
+    let mut networks = Vec::with_capacity(written.len());
+    for (node, text) in written {
+        let address = || text.parse().ok().map(|address: IpAddr| address.into());
+        match text.parse().ok().or_else(address) {
+            Some(network) => networks.push(network),
+            None => {
+                let text =
+                    format!("expected an address or a network such as 10.0.0.0/8, found {text:?}");
+                http.refuse_at(&node.at, "http.trustedproxies", text);
+            }
+        }
+    }
+    http.has("trustedproxies").then_some(networks)
 }
 
 /// Below zero the wait is over before it begins, in Distribution as here.

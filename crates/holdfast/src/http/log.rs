@@ -9,6 +9,7 @@ use tracing::Level;
 
 use super::body::Body;
 use super::{Peer, origin, text};
+use crate::app::HttpSettings;
 use crate::log::{self, now};
 use crate::metrics::requests::Watch;
 
@@ -31,6 +32,8 @@ pub(super) struct Outcome {
 pub(super) struct Line<'a> {
     /// The id the answer carries in `X-Request-Id`.
     pub(super) id: &'a str,
+    /// Whose headers say who asks.
+    pub(super) http: &'a HttpSettings,
     /// The other end.
     pub(super) peer: Peer,
     /// The head of the request.
@@ -60,7 +63,7 @@ pub(super) fn request(line: &Line<'_>) {
     if !wanted && !line.access_line {
         return;
     }
-    let client = origin::client(line.peer, headers);
+    let client = origin::client(line.http, line.peer, headers);
     if line.access_line {
         log::access(&access_line(line, &client));
     }

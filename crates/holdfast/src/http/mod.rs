@@ -11,6 +11,7 @@ mod incoming;
 mod log;
 mod origin;
 pub(crate) mod outlet;
+pub(crate) mod proxies;
 pub mod router;
 mod v2;
 
@@ -107,6 +108,7 @@ pub(crate) async fn answer(
     finish(&app, &parts, &id, &mut response);
     log::request(&log::Line {
         id: id.as_str(),
+        http: &app.http,
         peer,
         parts: &parts,
         outcome: &outcome,

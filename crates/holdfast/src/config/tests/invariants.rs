@@ -34,6 +34,7 @@ http:
   relativeurls: true
   secret: asecretforlocaldevelopment
   draintimeout: 60s
+  trustedproxies: [10.0.0.0/8, '2001:db8::7']
   headers: {X-Content-Type-Options: [nosniff]}
   headertimeout: 20s
   idletimeout: 90s

@@ -200,6 +200,14 @@ fn each_error_has_its_place() {
             "config.yml:3:36: http.maxconnections: expected a whole number from 1 to 1000000, found \"0\"",
         ),
         (
+            "addr: ':1', trustedproxies: [10.0.0.1, 10.0.0.0/33]",
+            "config.yml:3:47: http.trustedproxies: expected an address or a network such as 10.0.0.0/8, found \"10.0.0.0/33\"",
+        ),
+        (
+            "addr: ':1', trustedproxies: [proxy]",
+            "config.yml:3:37: http.trustedproxies: expected an address or a network such as 10.0.0.0/8, found \"proxy\"",
+        ),
+        (
             "addr: ':1', prefix: my",
             "config.yml:3:28: http.prefix: expected a path such as /registry/, found \"my\"",
         ),

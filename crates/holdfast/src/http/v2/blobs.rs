@@ -56,10 +56,9 @@ pub(super) async fn pull(
     }
     // From metadata alone, like the answer to a HEAD. What the client asks for beside the blob, a range say, it asks
     // for there.
+    let client = || origin::client(&exchange.app.http, exchange.peer, headers);
     if exchange.parts.method != Method::HEAD
-        && let Some(url) = operations
-            .blob_url(&blob, origin::client(exchange.peer, headers).ip())
-            .await?
+        && let Some(url) = operations.blob_url(&blob, client().ip()).await?
     {
         *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
         // The URL is good for a while only.
