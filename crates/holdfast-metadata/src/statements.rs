@@ -115,9 +115,14 @@ pub(crate) const READS: &[(&str, &str, &str)] = &[
         "manifests_referrers_by_type (repo_id=? AND subject_digest=? AND artifact_type=? AND digest>?)",
     ),
     (
-        "annotations of a referrer",
-        referrers::ANNOTATIONS,
-        "(repo_id=? AND digest=?)",
+        "annotations of referrers",
+        referrers::ANNOTATIONS_PAGE,
+        "manifests_referrers (repo_id=? AND subject_digest=? AND digest>? AND digest<?)",
+    ),
+    (
+        "annotations of referrers of a type",
+        referrers::ANNOTATIONS_PAGE_BY_TYPE,
+        "manifests_referrers_by_type (repo_id=? AND subject_digest=? AND artifact_type=? AND digest>? AND digest<?)",
     ),
     ("setting", settings::FIND_SETTING, "(name=?)"),
     (
