@@ -43,6 +43,13 @@ impl Release {
         first
     }
 
+    /// The service of this name, if it is there.
+    fn service(&self, name: &str) -> Option<&Value> {
+        let named =
+            |object: &&Value| object["kind"] == "Service" && object["metadata"]["name"] == name;
+        self.0.iter().find(named)
+    }
+
     #[track_caller]
     fn object(&self, kind: &str) -> &Value {
         self.find(kind)
@@ -198,10 +205,41 @@ fn logins_certificates_and_an_ingress() {
     let annotations = &ingress["metadata"]["annotations"];
     let limit = "nginx.ingress.kubernetes.io/proxy-body-size";
     assert_eq!(annotations[limit], "0");
-    assert_eq!(
-        release.object("ServiceMonitor")["spec"]["endpoints"][0]["port"],
-        "metrics"
-    );
+}
+
+/// The debug server asks for no login, so it is in no service that may be public.
+#[test]
+fn metrics_have_a_service_of_their_own() {
+    let public =
+        r#"service={"type": "LoadBalancer", "port": 443, "annotations": {"who": "everybody"}}"#;
+    let release = Release::with(&[public]);
+    assert!(release.service("registry-holdfast-metrics").is_none());
+
+    let metrics = r#"metrics={"enabled": true, "port": 9090, "serviceMonitor": {"enabled": true}}"#;
+    let release = Release::with(&[public, metrics]);
+    let service = release.service("registry-holdfast").expect("a service");
+    assert_eq!(service["spec"]["type"], "LoadBalancer");
+    let port = json!({ "name": "registry", "port": 443, "targetPort": "registry" });
+    assert_eq!(service["spec"]["ports"], json!([port]));
+
+    let inside = release.service("registry-holdfast-metrics");
+    let inside = inside.expect("a service for metrics");
+    assert_eq!(inside["spec"]["type"], "ClusterIP");
+    assert!(inside["metadata"]["annotations"].is_null());
+    let port = json!({ "name": "metrics", "port": 9090, "targetPort": "metrics" });
+    assert_eq!(inside["spec"]["ports"], json!([port]));
+    let pods = release.object("Deployment")["spec"]["selector"]["matchLabels"].clone();
+    assert_eq!(inside["spec"]["selector"], pods);
+
+    let monitor = &release.object("ServiceMonitor")["spec"];
+    assert_eq!(monitor["endpoints"][0]["port"], "metrics");
+    let wanted = monitor["selector"]["matchLabels"].as_object();
+    let found = |labels: &Value| {
+        let mut wanted = wanted.expect("labels").iter();
+        wanted.all(|(name, value)| labels[name] == *value)
+    };
+    assert!(found(&inside["metadata"]["labels"]));
+    assert!(!found(&service["metadata"]["labels"]));
 }
 
 const S3: &str = r#"config.storage.s3={"bucket": "images", "region": "eu-central-1"}"#;
