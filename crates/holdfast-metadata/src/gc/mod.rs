@@ -17,7 +17,8 @@
 //! (foreign key). A key in the outbox never becomes live again (I3), so a late deletion harms nothing.
 //!
 //! Several collectors share the work where several nodes share a database: a review takes its row out of the queue
-//! first, and leaves it alone when another has it (`SKIP LOCKED`); what another is at is not listed as due either.
+//! first, and leaves it alone when another has it (`SKIP LOCKED`); what another is at is not listed as due either. Objects
+//! are deleted outside any transaction: whoever takes some on says until when they are his.
 //!
 //! *Grace* may be cut short by looking into the future: a round *as of* a later time treats every lease and
 //! queue as if that time had come.

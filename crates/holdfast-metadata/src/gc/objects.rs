@@ -8,7 +8,7 @@ use std::time::Duration;
 use holdfast_model::{Digest, Timestamp};
 
 use super::history::{Kind, add};
-use crate::operation::{Durability, Operation, Transaction, Write, params};
+use crate::operation::{Durability, Operation, Row, Transaction, Write, params};
 use crate::{Metadata, Result};
 
 pub(crate) const DUE_OBJECTS: &str = "SELECT storage_key, digest, size_bytes
@@ -32,6 +32,16 @@ impl Metadata {
     /// Keys whose bytes are to be deleted now, the longest due first.
     pub async fn due_objects(&self, now: Timestamp, limit: usize) -> Result<Vec<Discarded>> {
         self.read(Due { now, limit }).await
+    }
+
+    /// The same, and they are due again at `until` only: nobody else is at them meanwhile.
+    pub async fn claim_objects(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Discarded>> {
+        self.write(Claim { now, until, limit }).await
     }
 
     /// Notes that the bytes under these keys of the outbox are gone, or were never there.
@@ -65,16 +75,44 @@ impl Operation for Due {
 
     async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<Discarded>> {
         let rows = tx.query(DUE_OBJECTS, params![self.now, self.limit]).await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(Discarded {
-                    storage_key: row.text()?,
-                    digest: row.maybe_digest()?,
-                    size: row.maybe_integer()?.map(i64::unsigned_abs),
-                })
-            })
-            .collect()
+        rows.into_iter().map(discarded).collect()
     }
+}
+
+fn discarded(mut row: Row) -> Result<Discarded> {
+    Ok(Discarded {
+        storage_key: row.text()?,
+        digest: row.maybe_digest()?,
+        size: row.maybe_integer()?.map(i64::unsigned_abs),
+    })
+}
+
+struct Claim {
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+}
+
+impl Operation for Claim {
+    type Output = Vec<Discarded>;
+
+    async fn run<T: Transaction>(&self, tx: &mut T) -> Result<Vec<Discarded>> {
+        let claimed = tx
+            .query(
+                "UPDATE gc_object_outbox SET not_before = ?2 WHERE storage_key IN
+                 (SELECT storage_key FROM gc_object_outbox WHERE not_before <= ?1 ORDER BY not_before LIMIT ?3
+                  /*FOR UPDATE SKIP LOCKED*/)
+                 RETURNING storage_key, digest, size_bytes",
+                params![self.now, self.until, self.limit],
+            )
+            .await?;
+        claimed.into_iter().map(discarded).collect()
+    }
+}
+
+impl Write for Claim {
+    // Lost, somebody else deletes what is gone already.
+    const DURABILITY: Durability = Durability::Relaxed;
 }
 
 struct Deleted {

@@ -28,6 +28,7 @@ on_every_database!(
     a_lease_that_ends_needs_no_queue_and_other_repositories_keep_the_bytes,
     a_blob_that_comes_back_survives_the_deletion_of_its_old_bytes,
     what_cannot_be_deleted_is_tried_again_later_and_later,
+    what_somebody_deletes_is_nobody_elses_until_then,
     a_rehearsal_says_what_a_round_does_and_changes_nothing,
     reasons_are_given,
 );
@@ -319,6 +320,28 @@ async fn what_cannot_be_deleted_is_tried_again_later_and_later(db: &Database) {
         assert_eq!(db.metadata.due_objects(early, 10).await.unwrap(), []);
     }
     assert_eq!(empty_outbox(db, now).await.len(), 1);
+}
+
+async fn what_somebody_deletes_is_nobody_elses_until_then(db: &Database) {
+    for layer in [1, 2, 3] {
+        db.link("a", digest(layer)).await;
+    }
+    collect(db, at(24), KEEP).await;
+    let (now, until) = (later(24), later(25));
+    let first = db.metadata.claim_objects(now, until, 2).await.unwrap();
+    let second = db.metadata.claim_objects(now, until, 2).await.unwrap();
+    assert_eq!((first.len(), second.len()), (2, 1));
+    assert!(!first.contains(&second[0]));
+    assert_eq!(db.metadata.claim_objects(now, until, 2).await.unwrap(), []);
+    // One of them ends before it has deleted anything.
+    db.metadata.objects_deleted(first, now).await.unwrap();
+    let again = db
+        .metadata
+        .claim_objects(until, later(26), 10)
+        .await
+        .unwrap();
+    assert_eq!(again, second);
+    assert!(again[0].digest.is_some() && again[0].size.is_some());
 }
 
 async fn a_rehearsal_says_what_a_round_does_and_changes_nothing(db: &Database) {

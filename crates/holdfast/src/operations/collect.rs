@@ -25,6 +25,9 @@ use crate::error_chain::chain;
 const REVIEWS: usize = 16;
 /// Objects deleted at a time.
 const OBJECTS: usize = 64;
+/// How long a node has to delete those that it took on; then others do. It takes much longer only while the service
+/// fails.
+const CLAIM: Duration = Duration::from_secs(60);
 /// An object waits so much longer than the last URL of it is good: clocks differ, and downloads take time.
 const SIGNED_URL_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// Manifests looked at for their tags at a time.
@@ -239,7 +242,13 @@ impl Operations {
             SIGNED_URL_MARGIN
         };
         let due_until = clock::now().minus(life + margin);
-        let due = self.metadata.due_objects(due_until, OBJECTS).await?;
+        let due = if self.store.is_shared() {
+            let again = due_until.plus(CLAIM);
+            let claimed = self.metadata.claim_objects(due_until, again, OBJECTS);
+            claimed.await?
+        } else {
+            self.metadata.due_objects(due_until, OBJECTS).await?
+        };
         let tried = due.len();
         if tried == 0 {
             return Ok(0);
