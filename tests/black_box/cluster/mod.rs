@@ -4,6 +4,7 @@ mod commands;
 mod history;
 mod lost_database;
 mod partition;
+mod pooler;
 mod storms;
 mod tags;
 mod uploads;

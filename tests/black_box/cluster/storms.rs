@@ -161,7 +161,11 @@ fn push_until_taken(client: &Client, reference: &str, image: &Image) {
 
 #[test]
 fn collectors_of_all_nodes_share_the_work_and_take_nothing_in_use() {
-    let cluster = Cluster::start(3, "gc: {grace: 0s, interval: 20ms}");
+    push_and_delete(&Cluster::start(3, "gc: {grace: 0s, interval: 20ms}"));
+}
+
+/// Images come and go at all nodes while each collects what nobody has any more.
+pub(super) fn push_and_delete(cluster: &Cluster) {
     let clients = cluster.clients();
     let kept = Image::new(6000, &[30_000, 100]);
     push_until_taken(&clients[0], "kept", &kept);
@@ -171,11 +175,11 @@ fn collectors_of_all_nodes_share_the_work_and_take_nothing_in_use() {
             std::thread::spawn(move || {
                 for number in 0..10 {
                     let image = Image::new(6100 + pusher * 100 + number, &[8000, 200]);
-                    let client = &clients[(pusher + number) as usize % 3];
+                    let client = &clients[(pusher + number) as usize % clients.len()];
                     push_until_taken(client, &image.manifest.digest, &image);
                     assert_whole(client, "app", &image.manifest.digest, &image);
                     let target = format!("/v2/app/manifests/{}", image.manifest.digest);
-                    let _ = clients[(pusher + number + 1) as usize % 3]
+                    let _ = clients[(pusher + number + 1) as usize % clients.len()]
                         .delete(&target)
                         .send()
                         .expect(202);
