@@ -1,8 +1,8 @@
-//! Object stores that run on this machine: two servers of the S3 protocol, and Azurite.
+//! Object stores that run on this machine: two servers of the S3 protocol, Azurite, and OpenStack Swift.
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -21,6 +21,9 @@ const AZURE_KEY: &str =
 /// What the S3 servers are told to know.
 const S3_KEY: &str = "holdfast-tests";
 const S3_SECRET: &str = "a secret of the tests";
+/// The account and user that Swift is told to know, and the password.
+const SWIFT_USER: &str = "registry:tests";
+const SWIFT_KEY: &str = "a-secret-of-the-tests";
 /// The bucket or container that is there from the start.
 const BUCKET: &str = "registry";
 
@@ -33,6 +36,8 @@ pub enum Service {
     Moto,
     /// Azurite: Azure Blob Storage.
     Azurite,
+    /// OpenStack Swift, of one node, with its own authentication. The container is not there from the start.
+    Swift,
 }
 
 /// A running server with an empty bucket; dropping it ends the process and removes what it stored.
@@ -75,8 +80,8 @@ impl ObjectServer {
     fn make_bucket(&self) {
         let client = http::Client::tcp(&self.address());
         match self.service {
-            // A directory is a bucket there.
-            Service::Versity => {}
+            // A directory is a bucket of the one, and registries make their container in the other.
+            Service::Versity | Service::Swift => {}
             Service::Moto => {
                 let made = client.put(&format!("/{BUCKET}")).body([]).send();
                 made.expect(200);
@@ -119,12 +124,13 @@ impl ObjectServer {
         BUCKET
     }
 
-    /// Key id and secret, or account and key.
+    /// Key id and secret, account and key, or user and password.
     #[must_use]
     pub fn keys(&self) -> (&'static str, &'static str) {
         match self.service {
             Service::Versity | Service::Moto => (S3_KEY, S3_SECRET),
             Service::Azurite => (AZURE_ACCOUNT, AZURE_KEY),
+            Service::Swift => (SWIFT_USER, SWIFT_KEY),
         }
     }
 
@@ -140,6 +146,10 @@ impl ObjectServer {
             Service::Azurite => format!(
                 "azure: {{container: {BUCKET}, accountname: {id}, accountkey: '{secret}', \
                  serviceurl: 'http://{address}/{id}', credentials: {{type: shared_key}}}}"
+            ),
+            Service::Swift => format!(
+                "swift: {{container: {BUCKET}, username: '{id}', password: {secret}, \
+                 authurl: 'http://{address}/auth/v1.0', chunksize: 5242880, secretkey: tests}}"
             ),
         }
     }
@@ -196,6 +206,14 @@ fn launch(service: Service, home: &Workbench, port: u16) -> Daemon {
             command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck"]);
             command.args(["--disableTelemetry", "--blobPort"]);
             command.arg(port.to_string()).arg("--location").arg(&data);
+            command
+        }
+        Service::Swift => {
+            // Debian's packages belong to Debian's Python.
+            let mut command = Command::new("/usr/bin/python3");
+            let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/swift_server.py");
+            command.arg(program).arg(&data).arg(port.to_string());
+            command.args([SWIFT_USER, SWIFT_KEY]);
             command
         }
     };

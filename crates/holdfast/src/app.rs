@@ -161,7 +161,11 @@ impl App {
         // CloudFront stands before a bucket and knows its keys, not ours.
         let root = match &config.storage.driver {
             Driver::S3(s3) => s3.common.root_directory.as_str(),
-            Driver::Filesystem { .. } | Driver::InMemory | Driver::Gcs(_) | Driver::Azure(_) => "",
+            Driver::Filesystem { .. }
+            | Driver::InMemory
+            | Driver::Gcs(_)
+            | Driver::Azure(_)
+            | Driver::Swift(_) => "",
         };
         let redirects = Redirects::open(&config.middleware.storage, root)?;
         let operations = Operations::new(metadata, store, rules).sending(redirects);
@@ -230,6 +234,9 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn BlobStore>, Option<PathB
         Driver::S3(settings) => Cloud::s3(settings, random::bytes).map_err(cannot)?,
         Driver::Gcs(settings) => Cloud::gcs(settings, random::bytes).map_err(cannot)?,
         Driver::Azure(settings) => Cloud::azure(settings, random::bytes)
+            .await
+            .map_err(cannot)?,
+        Driver::Swift(settings) => Cloud::swift(settings, random::bytes)
             .await
             .map_err(cannot)?,
     };

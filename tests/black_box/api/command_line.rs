@@ -33,9 +33,9 @@ fn configuration_errors_name_file_and_line() {
             "no storage configuration provided",
         ),
         (
-            "version: 0.1\nstorage:\n  swift:\n    container: b\n",
+            "version: 0.1\nstorage:\n  tape:\n    drive: b\n",
             "config.yml:3:",
-            "storage.swift",
+            "storage.tape",
         ),
         (
             "version: 0.1\nstorage: inmemory\nlog:\n  level: loud\n",

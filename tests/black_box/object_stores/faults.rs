@@ -8,8 +8,7 @@ use super::relay::{Relay, Weather};
 
 const MIB: usize = 1024 * 1024;
 
-#[test]
-fn pushes_and_pulls_outlast_bad_weather() {
+fn outlasts_bad_weather(service: Service) {
     for weather in [
         Weather::SlowDown,
         Weather::CutSending(100),
@@ -17,7 +16,7 @@ fn pushes_and_pulls_outlast_bad_weather() {
         Weather::CutReceiving(10),
         Weather::CutReceiving(2 * MIB),
     ] {
-        let server = Arc::new(ObjectServer::start(Service::Versity));
+        let server = Arc::new(ObjectServer::start(service));
         let relay = Relay::start(server.address(), weather, 2);
         let registry = Registry::builder()
             .store(&server)
@@ -35,6 +34,16 @@ fn pushes_and_pulls_outlast_bad_weather() {
         }
         assert!(relay.hit() > 0, "{weather:?}");
     }
+}
+
+#[test]
+fn pushes_and_pulls_outlast_bad_weather() {
+    outlasts_bad_weather(Service::Versity);
+}
+
+#[test]
+fn pushes_and_pulls_outlast_bad_weather_on_the_way_to_swift() {
+    outlasts_bad_weather(Service::Swift);
 }
 
 #[test]

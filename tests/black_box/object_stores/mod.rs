@@ -8,3 +8,4 @@ mod registry;
 mod relay;
 mod requests;
 mod strays;
+mod swift;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 
 use super::Cloud;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, COPY_BYTES_MAX};
 use super::settings::{Common, Limits, unusable};
 use crate::Result;
 
@@ -91,6 +91,7 @@ impl Cloud {
             multiparts: None,
             root: common.root(),
             listed_root: "",
+            copy_bytes_max: COPY_BYTES_MAX,
         };
         let leading_slash = match settings.leading_slash {
             Some(known) => known,

@@ -26,8 +26,8 @@ use crate::{Error, LISTED_AT_ONCE, Result, StorageKey, Unfinished};
 const AT_ONCE: usize = 16;
 /// How often multipart uploads are looked for at most, to end them.
 const SWEEPS_MAX: usize = 5;
-/// The largest object that a service copies by itself in one request.
-const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// The largest object that most services copy by themselves in one request.
+pub(super) const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 
 /// What a service must be able to do.
 pub(super) trait Service: ObjectStore + MultipartStore + PaginatedListStore {}
@@ -53,6 +53,8 @@ pub(super) struct Bucket {
     pub(super) root: String,
     /// What names begin with for the lister, before the root.
     pub(super) listed_root: &'static str,
+    /// The largest object that the service copies by itself in one request.
+    pub(super) copy_bytes_max: u64,
 }
 
 /// An object as a listing shows it.
@@ -163,7 +165,7 @@ impl Bucket {
         let meta = self.head(from).await?;
         let size = meta.ok_or_else(|| Error::NotFound(from.clone()))?.size;
         let (source, target) = (self.path(from.as_str()), self.path(to.as_str()));
-        if size <= COPY_BYTES_MAX {
+        if size <= self.copy_bytes_max {
             let copied = self
                 .making
                 .copy_opts(&source, &target, CopyOptions::default());
@@ -182,6 +184,8 @@ impl Bucket {
             parts.push(self.part(to, &id, parts.len(), piece.into()).await?);
             offset = end;
         }
+        // Swift makes an object of parts only where there is none.
+        self.delete(std::slice::from_ref(to)).await?;
         self.complete(to, &id, parts).await
     }
 
@@ -371,7 +375,12 @@ pub(super) fn failed(
 /// Whether a service says that no room is left. Buckets of the large providers have no end; quotas and disks of
 /// one's own do.
 fn is_full(answer: &str) -> bool {
-    ["507 Insufficient Storage", "QuotaExceeded", "StorageFull"]
-        .iter()
-        .any(|word| answer.contains(word))
+    [
+        "507 Insufficient Storage",
+        "QuotaExceeded",
+        "StorageFull",
+        "exceeds quota",
+    ]
+    .iter()
+    .any(|word| answer.contains(word))
 }

@@ -8,7 +8,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::signer::Signer;
 
 use super::Cloud;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, COPY_BYTES_MAX};
 use super::multiparts::{Multiparts, SignedListing};
 use super::settings::{Common, Limits, unusable};
 use crate::Result;
@@ -103,6 +103,7 @@ impl Cloud {
             signer,
             root: common.root(),
             listed_root: "",
+            copy_bytes_max: COPY_BYTES_MAX,
         };
         let limits = Limits::new(common, PART_BYTES_MIN, PARTS_MAX);
         Ok(Cloud::new(bucket, limits, common, random))

@@ -1,5 +1,5 @@
-//! Bytes in a bucket of S3, Google Cloud Storage or Azure Blob Storage, and of services that speak one of their
-//! protocols.
+//! Bytes in a bucket of S3, Google Cloud Storage, Azure Blob Storage or Swift, and of services that speak one of
+//! their protocols.
 //!
 //! Many nodes work on one bucket. None of them owns anything in it: what an upload needs to go on is in its record
 //! (`state.rs`), and what is stored of it has names of its own (`StorageKey::uploaded`), so it is found and deleted
@@ -28,6 +28,7 @@ mod reader;
 mod s3;
 mod settings;
 mod state;
+mod swift;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -55,6 +56,7 @@ pub use azure::{AzureCredentials, AzureSettings};
 pub use gcs::{GcsCredentials, GcsSettings};
 pub use s3::S3Settings;
 pub use settings::{Common, SIGNED_URL_LIFE};
+pub use swift::{AuthVersion, EndpointType, SwiftIdentity, SwiftSettings, TemporaryUrlSettings};
 
 /// A store in a bucket.
 pub struct Cloud {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 
 use super::Cloud;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, COPY_BYTES_MAX};
 use super::multiparts::SignedListing;
 use super::settings::{Common, Limits, unusable};
 use crate::Result;
@@ -116,6 +116,7 @@ impl Cloud {
             signer: Some(signer),
             root: common.root(),
             listed_root: "",
+            copy_bytes_max: COPY_BYTES_MAX,
         };
         let limits = Limits::new(common, cut_bytes, PARTS_MAX);
         Ok(Cloud::new(bucket, limits, common, random))

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use holdfast_model::{Algorithm, Hasher, UploadId};
 
 use self::service::{Fake, Kind};
+use super::bucket::COPY_BYTES_MAX;
 use super::*;
 use crate::{Leftovers, Progress};
 
@@ -46,6 +47,7 @@ fn node_with(service: &Arc<Fake>, memory_bytes: usize) -> Arc<Cloud> {
         multiparts: Some(service.clone()),
         root: common.root(),
         listed_root: "",
+        copy_bytes_max: COPY_BYTES_MAX,
     };
     let limits = Limits {
         memory_bytes,

@@ -55,7 +55,8 @@ pub(super) struct Writer {
     superseded: Vec<StorageKey>,
     /// Whether anything was stored or gathered since.
     changed: bool,
-    /// Whether a multipart upload may have been begun whose id is not known.
+    /// Whether something may have been stored that is named nowhere: a multipart upload whose id is not known, or parts
+    /// that came after their object.
     unsure: bool,
     failed: bool,
 }
@@ -128,10 +129,10 @@ impl Writer {
         if matches!(self.base, Base::Nothing) {
             let name = format!("m{:032x}", u128::from_be_bytes((self.shared.random)()));
             let key = StorageKey::uploaded(self.id, &name);
-            self.unsure = true;
+            let unsure = mem::replace(&mut self.unsure, true);
             let id = self.shared.bucket.create(&key).await?;
             self.base = Base::Parts(Parts::new(key, id));
-            self.unsure = false;
+            self.unsure = unsure;
         }
         let Base::Parts(parts) = &mut self.base else {
             return Err(unusable());
@@ -263,6 +264,8 @@ impl Writer {
                 if !matches!(stored, Ok(Some(found)) if found == expected) {
                     return Err(error);
                 }
+                // Swift keeps parts that came after the object was made.
+                self.unsure = true;
             }
         }
         self.base = Base::Whole(key);

@@ -98,10 +98,12 @@ pub(super) fn socket(config: &Config) -> Option<PathBuf> {
             Some(root_directory.join("holdfast").join("control.sock"))
         }
         Driver::InMemory => None,
-        Driver::S3(_) | Driver::Gcs(_) | Driver::Azure(_) => match &config.metadata {
-            Metadata::File(path) => Some(path.with_file_name("control.sock")),
-            Metadata::InMemory | Metadata::Postgres(_) => None,
-        },
+        Driver::S3(_) | Driver::Gcs(_) | Driver::Azure(_) | Driver::Swift(_) => {
+            match &config.metadata {
+                Metadata::File(path) => Some(path.with_file_name("control.sock")),
+                Metadata::InMemory | Metadata::Postgres(_) => None,
+            }
+        }
     }
 }
 

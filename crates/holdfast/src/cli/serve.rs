@@ -170,6 +170,7 @@ fn banner(config: &Config, listener: &Listener) {
         Driver::S3(s3) => format!("s3 bucket {}", s3.bucket),
         Driver::Gcs(gcs) => format!("gcs bucket {}", gcs.bucket),
         Driver::Azure(azure) => format!("azure container {}", azure.container),
+        Driver::Swift(swift) => format!("swift container {}", swift.container),
     };
     let metadata = match &config.metadata {
         Metadata::File(path) => whole(path),

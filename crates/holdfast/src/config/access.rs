@@ -36,7 +36,7 @@ impl Metadata {
             (None, Driver::Filesystem { root_directory, .. }) => {
                 Self::File(root_directory.join("holdfast").join("metadata.db"))
             }
-            (None, Driver::S3(_) | Driver::Gcs(_) | Driver::Azure(_)) => {
+            (None, Driver::S3(_) | Driver::Gcs(_) | Driver::Azure(_) | Driver::Swift(_)) => {
                 let text = "is required with an object store, unless metadata.postgres is set: the file of the metadata database, on a disk that is kept";
                 metadata.refuse("path", text);
                 Self::InMemory

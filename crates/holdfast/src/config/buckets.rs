@@ -107,7 +107,7 @@ pub(super) fn s3(s3: &Section<'_>, redirect: bool) -> S3Settings {
             part_bytes: s3.count("chunksize"),
             skip_verify: s3.flag("skipverify"),
             user_agent: s3.text("useragent"),
-            ..common(s3, redirect)
+            ..common(s3, "rootdirectory", redirect)
         },
     }
 }
@@ -155,7 +155,7 @@ pub(super) fn oss(oss: &Section<'_>, redirect: bool) -> S3Settings {
         public_endpoint: None,
         common: Common {
             part_bytes: oss.count("chunksize"),
-            ..common(oss, redirect)
+            ..common(oss, "rootdirectory", redirect)
         },
     }
 }
@@ -207,7 +207,7 @@ pub(super) fn gcs(gcs: &Section<'_>, redirect: bool) -> GcsSettings {
         common: Common {
             part_bytes: gcs.count("chunksize"),
             user_agent: gcs.text("useragent"),
-            ..common(gcs, redirect)
+            ..common(gcs, "rootdirectory", redirect)
         },
     }
 }
@@ -278,13 +278,14 @@ pub(super) fn azure(azure: &Section<'_>, redirect: bool) -> AzureSettings {
             skip_verify: azure.flag("skipverify"),
             retries: azure.count("max_retries"),
             retry_pause: azure.duration("retry_delay").unwrap_or(RETRY_PAUSE),
-            ..common(azure, redirect)
+            ..common(azure, "rootdirectory", redirect)
         },
     }
 }
 
-fn common(section: &Section<'_>, redirect: bool) -> Common {
-    let root_directory = section.text("rootdirectory").unwrap_or_default();
+/// What holds for every driver; `directory` is its key for the prefix of names.
+pub(super) fn common(section: &Section<'_>, directory: &str, redirect: bool) -> Common {
+    let root_directory = section.text(directory).unwrap_or_default();
     let plain = |part: &str| {
         let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         !matches!(part, "" | "." | "..") && part.bytes().all(letter)
@@ -293,7 +294,7 @@ fn common(section: &Section<'_>, redirect: bool) -> Common {
     if !inner.is_empty() && !inner.split('/').all(plain) {
         let text =
             "expected names of letters, digits, '.', '_' and '-' with single slashes between";
-        section.refuse("rootdirectory", text);
+        section.refuse(directory, text);
     }
     Common {
         root_directory,

@@ -36,6 +36,7 @@ mod secret;
 mod show;
 mod spelling;
 mod storage;
+mod swift;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holdfast_storage::cloud::{AzureSettings, GcsSettings, S3Settings};
+use holdfast_storage::cloud::{AzureSettings, GcsSettings, S3Settings, SwiftSettings};
 
-use super::buckets;
 use super::document::{Meaning, Node, Pair};
 use super::environment::named;
 use super::reader::Section;
 use super::scalar;
+use super::{buckets, swift};
 
 /// Where content is kept and what may happen to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum Driver {
     Gcs(Box<GcsSettings>),
     /// A container of Azure Blob Storage.
     Azure(Box<AzureSettings>),
+    /// A container of OpenStack Swift.
+    Swift(Box<SwiftSettings>),
 }
 
 /// Removal of upload sessions that were left behind.
@@ -124,6 +126,9 @@ impl Driver {
                 &storage.section("azure"),
                 redirect,
             ))),
+            Some("swift") => {
+                Self::Swift(Box::new(swift::swift(&storage.section("swift"), redirect)))
+            }
             _ => Self::Filesystem {
                 root_directory,
                 direct_io,

@@ -1,26 +1,12 @@
 //! Keys of Distribution's storage drivers for object stores.
-//!
-//! A driver that this release does not have is refused by its own row: falling back to another place for the
-//! content would look like losing it.
 
-use super::Kind::{Any, Duration, Flag, Integer, Path, Section, Text};
+use super::Kind::{Any, Choice, Duration, Flag, Integer, Path, Section, Text};
 use super::{COUNT, Entry, key};
 
-const SWIFT: &str = "Swift is used through its S3 front end (middleware s3api): write storage.s3 with regionendpoint, bucket: the container, accesskey and secretkey of `openstack ec2 credentials create`, and forcepathstyle: true";
 const NO_COPIES: &str = "uploads go straight to their place, so nothing is copied in parts";
 const ONE_LOG: &str =
     "what requests to the storage do is logged with everything else, by log.level";
 const NO_COUNT: &str = "requests are bounded by the memory for parts instead";
-
-/// A row of a driver that is refused.
-const fn swift(
-    path: &'static str,
-    kind: super::Kind,
-    default: &'static str,
-    about: &'static str,
-) -> Entry {
-    key(path, kind, default, about).refused(SWIFT)
-}
 
 #[rustfmt::skip] // One key per line reads as the table it is.
 pub(super) const ENTRIES: &[Entry] = &[
@@ -79,28 +65,29 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("storage.azure.max_retries", COUNT, "5", "Most retries of a request."),
     key("storage.azure.retry_delay", Duration, "100ms", "First pause before a retry."),
     key("storage.azure.skipverify", Flag, "false", "Accepts any certificate."),
-    swift("storage.swift", Section, "", "OpenStack Swift (Distribution 2.8)."),
-    swift("storage.swift.username", Text, "", "User."),
-    swift("storage.swift.password", Text, "", "Password.").secret(),
-    swift("storage.swift.authurl", Text, "", "URL of the identity service."),
-    swift("storage.swift.container", Text, "", "Container of the content."),
-    swift("storage.swift.tenant", Text, "", "Name of the tenant."),
-    swift("storage.swift.tenantid", Text, "", "Id of the tenant."),
-    swift("storage.swift.domain", Text, "", "Name of the user's domain."),
-    swift("storage.swift.domainid", Text, "", "Id of the user's domain."),
-    swift("storage.swift.tenantdomain", Text, "", "Name of the tenant's domain."),
-    swift("storage.swift.tenantdomainid", Text, "", "Id of the tenant's domain."),
-    swift("storage.swift.trustid", Text, "", "Trust to act under."),
-    swift("storage.swift.region", Text, "", "Region of the container."),
-    swift("storage.swift.authversion", COUNT, "", "Version of the identity service."),
-    swift("storage.swift.endpointtype", Text, "", "`public`, `internal` or `admin`."),
-    swift("storage.swift.insecureskipverify", Flag, "false", "Accepts any certificate."),
-    swift("storage.swift.chunksize", COUNT, "20971520", "Size of a segment."),
-    swift("storage.swift.prefix", Text, "", "Prefix of every key."),
-    swift("storage.swift.secretkey", Text, "", "Key that signs temporary URLs.").secret(),
-    swift("storage.swift.accesskey", Text, "", "Access key for temporary URLs.").secret(),
-    swift("storage.swift.tempurlcontainerkey", Flag, "false", "Uses the key of the container for temporary URLs."),
-    swift("storage.swift.tempurlmethods[]", Text, "", "A method that temporary URLs allow."),
+    key("storage.swift", Section, "", "OpenStack Swift (Distribution 2.8). `metadata.path` or `metadata.postgres` must be set."),
+    key("storage.swift.username", Text, "", "User."),
+    key("storage.swift.password", Text, "", "Password.").secret(),
+    key("storage.swift.authurl", Text, "", "URL of the identity service: Swift's own (`…/auth/v1.0`), or Keystone's (`…/v2.0`, `…/v3`)."),
+    key("storage.swift.authversion", Integer { min: 0, max: 3 }, "0", "Version of the identity service, 1, 2 or 3; 0 takes it from the URL."),
+    key("storage.swift.container", Text, "", "Container of the content, made if it is not there."),
+    key("storage.swift.tenant", Text, "", "Name of the project (2, 3)."),
+    key("storage.swift.tenantid", Text, "", "Id of the project (2, 3)."),
+    key("storage.swift.domain", Text, "", "Name of the user's domain (3); the domain `default` if no other is set."),
+    key("storage.swift.domainid", Text, "", "Id of the user's domain (3)."),
+    key("storage.swift.tenantdomain", Text, "", "Name of the project's domain (3); the user's if unset."),
+    key("storage.swift.tenantdomainid", Text, "", "Id of the project's domain (3)."),
+    key("storage.swift.trustid", Text, "", "Trust to act under, in place of a project (3)."),
+    key("storage.swift.region", Text, "", "Region of the container (2, 3); the first of the catalog if unset."),
+    key("storage.swift.endpointtype", Choice(&["public", "internal", "admin"]), "public", "Which addresses of the catalog are used (2, 3). Clients are sent to the public one."),
+    key("storage.swift.insecureskipverify", Flag, "false", "Accepts any certificate."),
+    key("storage.swift.chunksize", Integer { min: 1_048_576, max: 5_368_709_120 }, "20971520", "Size of a segment; an object has at most as many as the cluster allows, 1,000 as a rule."),
+    key("storage.swift.prefix", Text, "", "Prefix of every name."),
+    key("storage.swift.rootdirectory", Text, "", "Prefix of every name, by the documentation of Distribution 2.8.").ignored("Distribution does not read it either, so content is where prefix says"),
+    key("storage.swift.secretkey", Text, "", "Key that signs temporary URLs; it becomes that of the container or account. Without it the one that is there is used, and without either blobs come through the registry.").secret(),
+    key("storage.swift.accesskey", Text, "", "Access key for temporary URLs.").secret().refused("only HP Cloud had it in its URLs, and that is gone; remove it"),
+    key("storage.swift.tempurlcontainerkey", Flag, "false", "That key is the container's, not the account's, where the cluster does not tell which it knows."),
+    key("storage.swift.tempurlmethods[]", Text, "", "A method that temporary URLs allow, where the cluster does not tell. Only `GET` is used."),
     key("storage.oss", Section, "", "Alibaba Cloud OSS (Distribution 2.8), by its front end for S3. `metadata.path` or `metadata.postgres` must be set."),
     key("storage.oss.accesskeyid", Text, "", "Access key.").secret(),
     key("storage.oss.accesskeysecret", Text, "", "Secret key.").secret(),

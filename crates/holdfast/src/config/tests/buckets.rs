@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use holdfast_storage::cloud::{AzureCredentials, GcsCredentials, S3Settings};
+use holdfast_storage::cloud::{
+    AuthVersion, AzureCredentials, EndpointType, GcsCredentials, S3Settings, SwiftSettings,
+};
 
 use super::*;
 
@@ -107,6 +109,62 @@ fn oss_is_its_front_end_for_s3() {
     }
 }
 
+const SWIFT: &str = "username: u, password: hidden-password, container: c";
+
+fn swift(keys: &str) -> (SwiftSettings, Vec<String>) {
+    let text = config(&format!("swift: {{{SWIFT}, {keys}}}"));
+    match loaded(&text, &[]).config.storage.driver {
+        Driver::Swift(settings) => (*settings, warnings(&text, &[])),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn swift_is_what_distribution_2_8_had() {
+    let (settings, warnings) =
+        swift("authurl: 'https://h/v3', secretkey: hidden-key, tempurlmethods: [PUT, GET]");
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(settings.container, "c");
+    assert_eq!(settings.common.part_bytes, 20 * 1024 * 1024);
+    assert!(settings.temporary_urls.allowed && !settings.temporary_urls.of_container);
+    assert_eq!(settings.temporary_urls.key.as_deref(), Some("hidden-key"));
+    assert_eq!(settings.identity.password, "hidden-password");
+    assert_eq!(settings.identity.endpoint_type, EndpointType::Public);
+    assert!(!format!("{settings:?}").contains("hidden"));
+    for (keys, expected) in [
+        ("authurl: 'https://h/auth/v1.0'", AuthVersion::V1),
+        ("authurl: 'https://h/v2.0'", AuthVersion::V2),
+        ("authurl: 'https://h/identity/v3/auth'", AuthVersion::V3),
+        ("authurl: 'https://h/v3', authversion: 2", AuthVersion::V2),
+    ] {
+        assert_eq!(swift(keys).0.identity.version, expected, "{keys}");
+    }
+    let keys = "authurl: 'https://h/v2.0', tenant: t, domain: d, region: r, endpointtype: internal, prefix: /a/b, insecureskipverify: true";
+    let (settings, warnings) = swift(keys);
+    assert_eq!(settings.identity.tenant.as_deref(), Some("t"));
+    assert_eq!(settings.identity.region.as_deref(), Some("r"));
+    assert_eq!(settings.identity.endpoint_type, EndpointType::Internal);
+    assert_eq!(settings.common.root_directory, "/a/b");
+    assert_eq!(settings.identity.domain, None);
+    assert!(settings.common.skip_verify);
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("storage.swift.domain: has no effect"),
+        "{warnings:?}"
+    );
+    let (settings, warnings) =
+        swift("authurl: 'https://h/auth/v1.0', region: r, endpointtype: admin");
+    assert_eq!(settings.identity.region, None);
+    assert_eq!(settings.identity.endpoint_type, EndpointType::Public);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let (settings, warnings) = swift("authurl: 'https://h/v3', rootdirectory: /images");
+    assert_eq!(settings.common.root_directory, "");
+    assert!(
+        warnings[0].contains("storage.swift.rootdirectory"),
+        "{warnings:?}"
+    );
+}
+
 #[test]
 fn defaults_are_distributions() {
     let settings = s3("region: eu-west-1");
@@ -205,6 +263,34 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "oss: {bucket: b, region: r, accesskeyid: a, accesskeysecret: s, endpoint: images.example.com}",
             "storage.oss.endpoint: expected a host below aliyuncs.com",
+        ),
+        (
+            "swift: {username: u, password: p, container: c}",
+            "storage.swift.authurl: is required",
+        ),
+        (
+            "swift: {username: u, password: p, container: c, authurl: 'https://h/identity'}",
+            "storage.swift.authversion: cannot be told from authurl",
+        ),
+        (
+            "swift: {username: u, password: p, container: c/d, authurl: 'https://h/v3'}",
+            "storage.swift.container: expected a name without slashes",
+        ),
+        (
+            "swift: {username: u, password: p, container: c, authurl: 'https://h/v3', prefix: a/}",
+            "storage.swift.prefix: ends with a slash",
+        ),
+        (
+            "swift: {username: u, password: p, container: c, authurl: 'https://h/v3', chunksize: 1000}",
+            "storage.swift.chunksize: expected a whole number from 1048576",
+        ),
+        (
+            "swift: {username: u, password: p, container: c, authurl: 'https://h/v3', endpointtype: x}",
+            "storage.swift.endpointtype: expected public, internal or admin",
+        ),
+        (
+            "swift: {username: u, password: p, container: c, authurl: 'https://h/v3', accesskey: k}",
+            "storage.swift.accesskey: refused",
         ),
         (
             "gcs: {bucket: b, keyfile: /k, credentials: {a: b}}",

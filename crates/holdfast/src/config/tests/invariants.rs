@@ -81,12 +81,13 @@ limits: {manifestbytes: 65536, tagspermanifestpush: 7, uploadsessions: 8}
 ";
 
 /// The alternatives that cannot stand in the same file.
-const ALTERNATIVES: [&str; 12] = [
+const ALTERNATIVES: [&str; 13] = [
     "version: 0.1\nmetadata: {postgres: {host: /run/postgresql}}\nstorage: {filesystem: {rootdirectory: /r}, cache: {blobdescriptor: redis}}\nhttp: {addr: ':1'}\nredis: {addr: 'h:1', clientname: c, db: 1, protocol: 3, username: u, password: x, minretrybackoff: 1s, maxretrybackoff: 2s, dialtimeout: 1s, readtimeout: 1s, writetimeout: 1s, disableidentity: true, identitysuffix: s, tls: {enabled: true, certificate: /c, key: /k, rootcas: [/a], clientcas: [/b]}}\n",
     "version: 0.1\nmetadata: {postgres: {host: /run/postgresql}}\nstorage: {filesystem: {rootdirectory: /r}, cache: {blobdescriptor: redis}}\nhttp: {addr: ':1'}\nredis: {addrs: ['h:1'], mastername: m, sentinelusername: u, sentinelpassword: x}\n",
     "version: 0.1\nmetadata: {postgres: {host: /run/postgresql}}\nstorage: {filesystem: {rootdirectory: /r}, cache: {blobdescriptor: redis}}\nhttp: {addr: ':1'}\nredis: {addrs: ['h:1', 'h:2'], maxredirects: 5, readonly: true, routerandomly: true}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {s3: {bucket: b, region: r, regionendpoint: 'https://h', accesskey: a, secretkey: s, sessiontoken: t, forcepathstyle: false, encrypt: true, keyid: k, secure: false, skipverify: true, v4auth: true, chunksize: 5242880, rootdirectory: /a, storageclass: standard_ia, objectacl: public-read, useragent: u, usedualstack: true, usefipsendpoint: true, accelerate: false, redirectendpoint: 'https://p'}, redirect: {disable: true}}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {oss: {bucket: b, region: oss-cn-hangzhou, endpoint: b.oss-cn-hangzhou.aliyuncs.com, internal: true, accesskeyid: a, accesskeysecret: s, encrypt: true, secure: true, chunksize: 5242880, rootdirectory: a}}\n",
+    "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {swift: {username: u, password: p, authurl: 'https://h/v3', authversion: 3, container: c, tenant: t, tenantid: i, domain: d, domainid: i, tenantdomain: d, tenantdomainid: i, trustid: i, region: r, endpointtype: internal, insecureskipverify: true, chunksize: 1048576, prefix: a, secretkey: s, tempurlcontainerkey: true, tempurlmethods: [GET]}}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {gcs: {bucket: b, keyfile: /k}}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {azure: {accountname: a, container: c, accountkey: k, trimlegacyrootprefix: true}}\n",
     "version: 0.1\nmetadata: {path: /m}\nhttp: {addr: ':1'}\nstorage: {gcs: {bucket: b, credentials: {type: service_account, private_key: x}, chunksize: 5242880, rootdirectory: a/b, useragent: u}}\n",
