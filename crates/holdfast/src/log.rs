@@ -18,6 +18,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::config::Formatter;
+use crate::error_chain::chain;
 use crate::{clock, random};
 
 /// Longest text of one field, in bytes; what clients send may be much longer.
@@ -188,6 +189,9 @@ impl Fields<'_> {
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.put_text(field, format!("{value:?}"));
+    }
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.put_text(field, chain(value));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put_text(field, value.to_owned());
