@@ -22,6 +22,8 @@ pub(crate) const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the server gets beyond its own time-out to say that it gave up, before it counts as gone.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+/// The most that is waited for a replica: a client waits as well, and the primary knows the answer.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One server and the connections to it.
 #[derive(Debug)]
@@ -64,13 +66,17 @@ impl Server {
         let limits = limits(options);
         let session = options.prepared_statements.then(|| limits("SET"));
         let clock = (role == Role::Primary).then_some(options.clock);
-        let patience = options.connect_timeout;
+        let within = |longest: Duration| match role {
+            Role::Primary => longest,
+            Role::Replica => longest.min(REPLICA_PATIENCE),
+        };
+        let patience = within(options.connect_timeout);
         let pool = Pool::builder(manager)
             .max_size(options.connections_max)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(options.wait_timeout))
-            .create_timeout(Some(options.connect_timeout))
-            .recycle_timeout(Some(options.connect_timeout))
+            .wait_timeout(Some(within(options.wait_timeout)))
+            .create_timeout(Some(patience))
+            .recycle_timeout(Some(patience))
             .post_create(Hook::async_fn(move |client, _| {
                 let session = session.clone();
                 Box::pin(async move {
@@ -95,7 +101,7 @@ impl Server {
                 relaxed: format!("{durable}SET LOCAL synchronous_commit = off;"),
                 durable,
             },
-            patience: options.statement_timeout + ANSWER_MARGIN,
+            patience: within(options.statement_timeout + ANSWER_MARGIN),
         })
     }
 
