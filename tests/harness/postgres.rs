@@ -1,8 +1,9 @@
 //! A PostgreSQL server of the tests' own.
 //!
 //! One for the whole test process ([`Postgres::shared`]), with a database for each test, or one that a test may halt
-//! and start again. A shell beside it waits for the end of the test process, however that comes, and ends the server
-//! then. PostgreSQL refuses to run as root; for root it runs as the user `postgres` of Debian's package.
+//! and start again, and give a standby. A shell beside it waits for the end of the test process, however that comes,
+//! and ends the server then. PostgreSQL refuses to run as root; for root it runs as the user `postgres` of Debian's
+//! package.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,12 +14,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, thread};
 
 use crate::registry::free_port;
-use crate::{eventually, find_program};
+use crate::{Certificates, eventually, find_program};
 
 /// Where Debian has the server's programs, which are not in the path.
 const DEBIAN_PROGRAMS: &str = "/usr/lib/postgresql";
 /// Who it runs as when the tests run as root.
 const USER: &str = "postgres";
+
+/// Where a server is reached.
+const ADDRESS: &str = "127.0.0.1";
+/// Where a standby is reached, at the same port: a list of hosts has one port for all.
+const STANDBY_ADDRESS: &str = "127.0.0.2";
 
 /// Ends the server when told so by a line, or by the end of whoever started it; then the directory goes as well.
 const SUPERVISOR: &str = r#"
@@ -32,6 +38,7 @@ kill -QUIT $server; wait $server
 #[derive(Debug)]
 pub struct Postgres {
     directory: PathBuf,
+    address: &'static str,
     port: u16,
     supervisor: Option<Child>,
 }
@@ -40,6 +47,7 @@ pub struct Postgres {
 #[derive(Clone, Debug)]
 pub struct PostgresDatabase {
     directory: PathBuf,
+    address: &'static str,
     port: u16,
     name: String,
 }
@@ -58,44 +66,75 @@ impl Postgres {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Postgres {
-        let directory = tempfile::Builder::new()
-            .prefix("holdfast-postgres-")
-            .tempdir()
-            .expect("making a directory for PostgreSQL")
-            .keep();
-        if is_root() {
-            let user = Command::new("id").args(["-u", USER]).output();
-            let user = user.expect("asking for a user's number").stdout;
-            let user: u32 = String::from_utf8_lossy(&user)
-                .trim()
-                .parse()
-                .expect("the user postgres, of Debian's package postgresql");
-            std::os::unix::fs::chown(&directory, Some(user), Some(user))
-                .expect("giving PostgreSQL its directory");
-        }
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))
-            .expect("closing PostgreSQL's directory");
         let mut server = Postgres {
             port: free_port(),
-            directory,
+            address: ADDRESS,
+            directory: directory(),
             supervisor: None,
         };
         // A language whose order is not that of bytes, as an operator's may be.
-        let made = as_user(&program("initdb"))
-            .args(["--no-sync", "--auth=trust", "--username=holdfast"])
+        let mut made = as_user(&program("initdb"));
+        made.args(["--no-sync", "--auth=trust", "--username=holdfast"])
             .args(["--encoding=UTF8", "--locale=C.UTF-8"])
             .args(["--locale-provider=icu", "--icu-locale=en-US", "--pgdata"])
-            .arg(server.data())
-            .stdin(Stdio::null())
-            .output()
-            .expect("running initdb");
-        assert!(
-            made.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+            .arg(server.data());
+        run(made);
         server.resume();
         server
+    }
+
+    /// A standby that follows this server as fast as it can, and has the same port at another address.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn standby(&self) -> Postgres {
+        let mut standby = Postgres {
+            port: self.port,
+            address: STANDBY_ADDRESS,
+            directory: directory(),
+            supervisor: None,
+        };
+        let mut copied = as_user(&program("pg_basebackup"));
+        copied
+            .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf"])
+            .args(["--username=holdfast", "--host"])
+            .arg(&self.directory)
+            .arg(format!("--port={}", self.port))
+            .arg("--pgdata")
+            .arg(standby.data());
+        run(copied);
+        standby.resume();
+        standby
+    }
+
+    /// Offers encryption from now on, by the server's certificate of these.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn encrypt(&self, certificates: &Certificates) {
+        for (from, name) in [
+            (&certificates.server, "server.crt"),
+            (&certificates.server_key, "server.key"),
+        ] {
+            let file = self.data().join(name);
+            fs::copy(from, &file).expect("copying a certificate");
+            give(&file, 0o600);
+        }
+        self.set("ssl", "on");
+    }
+
+    /// Changes a setting that needs no new start.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn set(&self, name: &str, value: &str) {
+        let everyone = self.named("postgres");
+        everyone.execute(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        everyone.execute("SELECT pg_reload_conf()");
+        eventually("the new setting", || {
+            everyone.query(&format!("SHOW {name}")) == value
+        });
     }
 
     /// Starts the server again after [`halt`](Self::halt).
@@ -115,7 +154,7 @@ impl Postgres {
             .arg(self.data())
             .arg("-k")
             .arg(&self.directory)
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+            .args(["-h", self.address, "-p", &self.port.to_string()]);
         for setting in [
             "fsync=off",
             "full_page_writes=off",
@@ -168,9 +207,12 @@ impl Postgres {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
-    fn named(&self, name: &str) -> PostgresDatabase {
+    /// A database by its name: a standby has those of its primary.
+    #[must_use]
+    pub fn named(&self, name: &str) -> PostgresDatabase {
         PostgresDatabase {
             directory: self.directory.clone(),
+            address: self.address,
             port: self.port,
             name: name.to_owned(),
         }
@@ -210,7 +252,16 @@ impl PostgresDatabase {
     /// The same as a URL, over TCP.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://holdfast@127.0.0.1:{}/{}", self.port, self.name)
+        format!(
+            "postgres://holdfast@{}:{}/{}",
+            self.address, self.port, self.name
+        )
+    }
+
+    /// The server's port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its name.
@@ -266,6 +317,44 @@ impl PostgresDatabase {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// A directory for a server's files, which is its own.
+fn directory() -> PathBuf {
+    let directory = tempfile::Builder::new()
+        .prefix("holdfast-postgres-")
+        .tempdir()
+        .expect("making a directory for PostgreSQL")
+        .keep();
+    give(&directory, 0o700);
+    directory
+}
+
+/// Makes this PostgreSQL's own.
+fn give(path: &Path, mode: u32) {
+    if is_root() {
+        let user = Command::new("id").args(["-u", USER]).output();
+        let user = user.expect("asking for a user's number").stdout;
+        let user: u32 = String::from_utf8_lossy(&user)
+            .trim()
+            .parse()
+            .expect("the user postgres, of Debian's package postgresql");
+        std::os::unix::fs::chown(path, Some(user), Some(user))
+            .expect("giving PostgreSQL what is its own");
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .expect("closing what is PostgreSQL's");
+}
+
+/// Runs one of PostgreSQL's programs to its end.
+fn run(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.expect("running one of PostgreSQL's programs");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A command that runs as somebody PostgreSQL runs for.

@@ -1,10 +1,12 @@
 //! Equal nodes on one PostgreSQL and one bucket.
 
 mod commands;
+mod encryption;
 mod history;
 mod lost_database;
 mod partition;
 mod pooler;
+mod standby;
 mod storms;
 mod tags;
 mod uploads;
