@@ -79,6 +79,11 @@ impl StorageKey {
         StorageKey(format!("{SNAPSHOTS}/list.json").into())
     }
 
+    /// Where the id of a store is that a database belongs to.
+    pub fn store_id() -> StorageKey {
+        StorageKey(format!("{RESERVED}/id").into())
+    }
+
     /// The key of something below this one, taken as a directory: its `name`, which may hold slashes.
     pub fn join(&self, name: &str) -> Result<StorageKey, StorageKeyError> {
         format!("{self}/{name}").parse()

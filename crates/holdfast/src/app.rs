@@ -23,7 +23,7 @@ use crate::operations::{Operations, Rules, remove_old_views};
 use crate::redis::RedisPayloads;
 use crate::snapshots::{self, Snapshots};
 use crate::upload_state::UploadStates;
-use crate::{clock, ownership, random};
+use crate::{binding, clock, ownership, random};
 
 /// The setting that the first process to work with a database makes, before it stores anything.
 const TOKEN_SECRET: &str = "access.tokensecret";
@@ -294,6 +294,7 @@ async fn open_with_snapshots(
     redis: Option<&Arc<RedisPayloads>>,
 ) -> Result<(Metadata, Option<Snapshots>), String> {
     let metadata = open_metadata(config, &**store, logs, accept_empty, redis).await?;
+    binding::bind(&**store, &metadata).await?;
     let snapshots = logs.filter(|_| !metadata.is_shared()).map(|logs| {
         let (store, keep) = (Arc::clone(store), config.snapshots.keep);
         Snapshots::new(metadata.clone(), store, logs.to_owned(), keep)

@@ -6,6 +6,7 @@
 
 pub mod access;
 mod app;
+mod binding;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -42,6 +42,45 @@ fn an_empty_database_is_not_taken_for_that_of_a_full_bucket() {
     assert_eq!(cluster.nodes[0].http().tags("lost/app"), ["v1"]);
 }
 
+#[test]
+fn a_database_is_not_used_over_another_place_than_its_own() {
+    let mut cluster = Cluster::start(2, "");
+    let image = Image::new(7702, &[20_000]);
+    cluster.nodes[0]
+        .http()
+        .push_image("bound/app", "v1", &image);
+    let root = "REGISTRY_STORAGE_S3_ROOTDIRECTORY";
+    let config = cluster.nodes[0].config_file().to_owned();
+    let elsewhere = || {
+        Registry::command()
+            .arg("serve")
+            .arg(&config)
+            .env(root, "elsewhere")
+    };
+    elsewhere()
+        .refused()
+        .mentions("not the one that the metadata database knows");
+    // Nor over that of another registry.
+    let other = cluster.postgres.database();
+    let node = Registry::builder()
+        .store(&cluster.store)
+        .env(root, "elsewhere")
+        .section(&format!(
+            "metadata: {{postgres: {{url: '{}'}}}}",
+            other.url()
+        ))
+        .start();
+    node.http().push_image("bound/app", "v1", &image);
+    elsewhere()
+        .refused()
+        .mentions("not the one that the metadata database knows");
+    for node in &mut cluster.nodes {
+        node.restart();
+        node.http().push_image("bound/app", "v2", &image);
+        node.manage(&["check"]).run();
+    }
+}
+
 /// Its own bucket, Distribution's, and one with nothing in it are no reason to refuse.
 #[test]
 fn nodes_begin_together_with_the_bucket_of_another_registry() {
