@@ -4,11 +4,12 @@ use holdfast_model::{Digest, RepositoryName, Timestamp};
 
 use super::repositories::is_waiting;
 use crate::blobs::attach;
+use crate::blobs::state::{DAMAGED, DOOMED, LIVE};
 use crate::manifests::Put;
-use crate::operation::{Durability, Operation, Transaction, Write, params};
-use crate::{Metadata, PutManifest, PutOutcome, Result, gc, repositories};
+use crate::operation::{Durability, Operation, Transaction, Write, changed_meanwhile, params};
+use crate::{Error, Metadata, PutManifest, PutOutcome, Result, gc, repositories};
 
-pub(crate) const FIND_BLOB_ROW: &str = "SELECT storage_key FROM blobs WHERE digest = ?1";
+pub(crate) const FIND_BLOB_ROW: &str = "SELECT state, storage_key FROM blobs WHERE digest = ?1";
 pub(crate) const LINKED: &str = "SELECT 1 FROM repo_blobs WHERE digest = ?1 LIMIT 1";
 pub(crate) const MANIFEST_ROW: &str = "SELECT 1 FROM manifests WHERE repo_id = ?1 AND digest = ?2";
 pub(crate) const LINK_ROW: &str = "SELECT 1 FROM repo_blobs WHERE repo_id = ?1 AND digest = ?2";
@@ -29,8 +30,9 @@ pub struct FoundBlob {
 }
 
 impl Metadata {
-    /// Takes stored objects over as blobs that no repository has yet. An object that a blob of its
-    /// digest does not need, as it has another, goes to the outbox.
+    /// Takes stored objects over as blobs that no repository has yet, and for blobs whose own bytes are about to be
+    /// deleted or are damaged. An object that a live blob of its digest does not need, as it has another, goes to the
+    /// outbox.
     pub async fn adopt_blobs(&self, found: Vec<FoundBlob>, now: Timestamp) -> Result<()> {
         self.write(AdoptBlobs { found, now }).await
     }
@@ -142,7 +144,8 @@ impl Operation for AdoptBlobs {
                 continue;
             }
             let row = tx.first(FIND_BLOB_ROW, params![found.digest]).await?;
-            match row.map(|mut row| row.text()).transpose()? {
+            let row = row.map(|mut row| Ok::<_, Error>((row.integer()?, row.text()?)));
+            match row.transpose()? {
                 None => {
                     blobs += tx
                         .execute(
@@ -153,10 +156,20 @@ impl Operation for AdoptBlobs {
                         .await?;
                     bytes += found.size;
                 }
-                // Ours only after it is committed: what has a row already is not being committed there.
-                Some(other) if found.canonical && other != key => {
+                Some((_, same)) if same == key => {}
+                // Ours only after it is committed: what has a live row already is not being committed there.
+                Some((LIVE, _)) if found.canonical => {
                     let content = Some((found.digest, found.size));
                     gc::discard_key(tx, key, content, self.now).await?;
+                }
+                Some((DOOMED, dead_key)) => {
+                    self.take_over(tx, found, DOOMED, &dead_key).await?;
+                    blobs += 1;
+                    bytes += found.size;
+                }
+                // The old bytes are not given up: nobody has read these, and a check takes the ones that are right.
+                Some((DAMAGED, damaged_key)) if found.canonical => {
+                    self.take_over(tx, found, DAMAGED, &damaged_key).await?;
                 }
                 Some(_) => {}
             }
@@ -164,6 +177,29 @@ impl Operation for AdoptBlobs {
         let sum =
             "UPDATE adoption SET blobs = blobs + ?1, blob_bytes = blob_bytes + ?2 WHERE id = 1";
         tx.execute(sum, params![blobs, bytes]).await.map(drop)
+    }
+}
+
+impl AdoptBlobs {
+    /// Makes a blob live again with an object that was found, provided that it is still in this state.
+    async fn take_over<T: Transaction>(
+        &self,
+        tx: &mut T,
+        found: &FoundBlob,
+        state: i64,
+        old_key: &str,
+    ) -> Result<()> {
+        let taken = tx
+            .execute(
+                "UPDATE blobs SET state = 0, storage_key = ?2, size_bytes = ?3, created_at = ?4, state_at = ?4,
+                 verified_at = 0 WHERE digest = ?1 AND state = ?5 AND storage_key = ?6",
+                params![found.digest, found.storage_key.as_str(), found.size, self.now, state, old_key],
+            )
+            .await?;
+        if taken == 0 {
+            return Err(changed_meanwhile());
+        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! Adoption of another registry's tree.
 
+use std::time::Duration;
+
 use holdfast_metadata::{
-    AdoptTag, AdoptionState, DEFAULT_GRACE, FoundBlob, FoundRepository, GcHold, OldUpload, Problem,
-    ProblemKind, Stage, TagAdopted,
+    AdoptTag, AdoptionState, DEFAULT_GRACE, FoundBlob, FoundRepository, GcHold, Moment, OldUpload,
+    Problem, ProblemKind, Stage, TagAdopted,
 };
 use holdfast_model::{Digest, Timestamp};
 
@@ -13,6 +15,7 @@ on_every_engine!(
     collection_is_held_until_a_grace_period_after_the_walk,
     a_waiting_repository_is_in_the_catalog,
     content_is_taken_over_where_it_lies,
+    an_object_takes_the_place_of_bytes_that_are_lost,
     what_is_done_gets_nothing_more,
     a_tag_keeps_its_past,
     a_push_in_between_wins,
@@ -190,6 +193,62 @@ async fn content_is_taken_over_where_it_lies(db: &Database) {
             .unwrap()
     );
     assert_eq!(db.metadata.content(&gone).await.unwrap(), None);
+}
+
+/// The old registry takes pushes of blobs whose bytes here are about to be deleted, and damaged: its objects are the
+/// only good ones.
+async fn an_object_takes_the_place_of_bytes_that_are_lost(db: &Database) {
+    let (doomed, damaged) = (digest(1), digest(2));
+    for digest in [doomed, damaged] {
+        db.link("z", digest).await;
+    }
+    let key = |digest| format!("z/{digest}");
+    let damaged_key = key(damaged);
+    let marked = db.metadata.mark_damaged(&damaged, &damaged_key, NOW).await;
+    assert!(marked.unwrap());
+    let moment = Moment::hurried(NOW, Duration::from_secs(24 * 3600), Duration::ZERO);
+    db.metadata
+        .unlink_blob(&name("z"), &doomed, NOW)
+        .await
+        .unwrap();
+    let due = db.metadata.due_blobs(moment, 10).await.unwrap();
+    assert_eq!(due, [doomed]);
+    let taken = db.metadata.review_blobs(due, moment, NOW).await.unwrap();
+    assert_eq!(taken.len(), 1, "{taken:?}");
+
+    begun(db).await;
+    waiting(db, "a", true).await;
+    let dead = vec![found(doomed, &key(doomed))];
+    db.metadata.adopt_blobs(dead, NOW).await.unwrap();
+    let link = async || {
+        let digests = vec![doomed, damaged];
+        db.metadata
+            .adopt_links(&name("a"), digests, NOW)
+            .await
+            .unwrap()
+    };
+    assert_eq!(
+        link().await,
+        (1, vec![doomed]),
+        "its bytes are to be deleted"
+    );
+    for _ in 0..2 {
+        let blobs = vec![found(doomed, "blobs/1"), found(damaged, "blobs/2")];
+        db.metadata.adopt_blobs(blobs, NOW).await.unwrap();
+    }
+    assert_eq!(link().await, (1, vec![]));
+    for (digest, expected) in [(doomed, "blobs/1"), (damaged, "blobs/2")] {
+        let blob = db.metadata.blob(&name("a"), &digest, NOW).await.unwrap();
+        let blob = blob.unwrap();
+        assert_eq!((&*blob.storage_key, blob.damaged), (expected, false));
+        assert!(!db.metadata.is_discarded(expected).await.unwrap());
+    }
+    // What is deleted is what the blob had before.
+    let due = db.metadata.due_objects(later(1), 10).await.unwrap();
+    let keys: Vec<_> = due.iter().map(|one| one.storage_key.as_str()).collect();
+    assert_eq!(keys, [key(doomed)]);
+    db.metadata.objects_deleted(due, later(1)).await.unwrap();
+    assert_eq!(link().await, (0, vec![]));
 }
 
 async fn what_is_done_gets_nothing_more(db: &Database) {
