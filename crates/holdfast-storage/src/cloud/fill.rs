@@ -1,13 +1,14 @@
 //! Bytes that are gathered until they are worth a request, and the bound on how many there are in this process.
 //!
 //! A small upload takes no more memory than it has bytes. One that grows past [`FREE_BYTES`] reserves room for a
-//! whole part at once, and keeps it until that part is stored: whoever has room needs nothing but its client's
-//! bytes to give it back, so uploads that wait for room never wait for each other.
+//! whole part at once, and keeps it until that part is stored: whoever has room needs no more of it to give it back, so
+//! uploads that wait for room never wait for each other.
 //!
 //! A client may be slow, or only pretend to be. So room is not waited for longer than [`PATIENCE`], and who has had
-//! some for [`STAY`] without filling it has to go while others wait, one after the other: what it sent is stored, and
-//! its client may go on from there.
+//! some for [`STAY`] without filling it has to go, one after the other, while somebody has waited as long: what it sent
+//! is stored, and its client may go on from there. Shorter waits are those of clients that are fast, and pass.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::{Error, Result};
 pub(super) const FREE_BYTES: usize = 1024 * 1024;
 /// The size of the pieces that bytes are gathered in.
 const PIECE_BYTES: usize = 256 * 1024;
-/// How long a part may take to fill while others wait for room.
+/// How long a part may take to fill when others wait for room, and how long one of them has to have waited.
 const STAY: Duration = Duration::from_secs(30);
 /// How long an upload waits for room.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,18 +34,42 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Room {
     kibibytes: Arc<Semaphore>,
     part: u32,
-    /// How many wait for room.
-    waiting: watch::Sender<usize>,
+    /// Who waits for room.
+    queue: watch::Sender<Queue>,
     /// Held by the one that has to go now, until it has gone.
     leaving: Arc<Mutex<()>>,
 }
 
-/// Counted among those who wait, until dropped.
-struct Waiting<'r>(&'r watch::Sender<usize>);
+/// Since when each of those who wait has waited, in the order in which they came.
+#[derive(Debug, Default)]
+struct Queue {
+    since: BTreeMap<u64, Instant>,
+    came: u64,
+}
+
+/// A place in the queue, until dropped.
+struct Waiting<'r> {
+    queue: &'r watch::Sender<Queue>,
+    number: u64,
+}
+
+impl Waiting<'_> {
+    fn new(queue: &watch::Sender<Queue>) -> Waiting<'_> {
+        let mut number = 0;
+        queue.send_modify(|queue| {
+            number = queue.came;
+            queue.came += 1;
+            queue.since.insert(number, Instant::now());
+        });
+        Waiting { queue, number }
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|waiting| *waiting -= 1);
+        self.queue.send_modify(|queue| {
+            queue.since.remove(&self.number);
+        });
     }
 }
 
@@ -56,7 +81,7 @@ impl Room {
         Room {
             kibibytes: Arc::new(Semaphore::new(kibibytes)),
             part: u32::try_from(part).expect("a part has less than four TiB"),
-            waiting: watch::Sender::new(0),
+            queue: watch::Sender::default(),
             leaving: Arc::default(),
         }
     }
@@ -66,8 +91,7 @@ impl Room {
         if let Ok(room) = all.try_acquire_many_owned(self.part) {
             return Ok(room);
         }
-        self.waiting.send_modify(|waiting| *waiting += 1);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = Waiting::new(&self.queue);
         let room = Arc::clone(&self.kibibytes).acquire_many_owned(self.part);
         match tokio::time::timeout(PATIENCE, room).await {
             Ok(room) => Ok(room.expect("nobody closes the semaphore")),
@@ -79,10 +103,26 @@ impl Room {
     async fn wanted_back(&self, since: Instant) -> OwnedMutexGuard<()> {
         tokio::time::sleep_until(since + STAY).await;
         let leaving = Arc::clone(&self.leaving).lock_owned().await;
-        let mut waiting = self.waiting.subscribe();
-        let wanted = waiting.wait_for(|waiting| *waiting > 0).await;
-        wanted.expect("the sender is here");
-        leaving
+        loop {
+            let until = self.longest_wait().await + STAY;
+            if until <= Instant::now() {
+                return leaving;
+            }
+            // Who has come since then has waited less.
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Waits until somebody waits for room; since when the first of them has.
+    async fn longest_wait(&self) -> Instant {
+        let mut queue = self.queue.subscribe();
+        loop {
+            let first = queue.borrow_and_update().since.values().next().copied();
+            if let Some(first) = first {
+                return first;
+            }
+            queue.changed().await.expect("the sender is here");
+        }
     }
 }
 

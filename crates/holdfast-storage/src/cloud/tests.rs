@@ -333,12 +333,14 @@ async fn slow_clients_give_way_one_by_one_to_those_who_wait() {
             fast
         }
     });
+    let began = tokio::time::Instant::now();
     let (one, two) = slow.split_at_mut(1);
     let (late, gone) = tokio::select! {
         late = one[0].1.out_of_time() => (late, 0),
         late = two[0].1.out_of_time() => (late, 1),
     };
     assert!(matches!(late, Error::Overloaded { .. }), "{late:?}");
+    assert_eq!(began.elapsed(), Duration::from_secs(30));
     let (id, open) = slow.remove(gone);
     let (_, other) = &mut slow[0];
     let asked = tokio::time::timeout(Duration::from_secs(1), other.out_of_time()).await;
@@ -369,4 +371,30 @@ async fn room_is_not_waited_for_without_end() {
     drop(stalled);
     let mut again = writer(&node, upload(), None).await;
     write(&mut again, 20 * MIB).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_clients_stay_while_room_is_free_soon() {
+    const SOON: Duration = Duration::from_secs(29);
+    let service = Fake::new();
+    let (node, mut stalled) = stalled(&service).await;
+    let (_, mut busy) = stalled.pop().unwrap();
+    let (_, mut slow) = stalled.pop().unwrap();
+    let others = async {
+        for _ in 0..10 {
+            let mut next = writer(&node, upload(), None).await;
+            let waiting = write(&mut next, 2 * MIB);
+            let (waited, ()) = tokio::join!(waiting, async {
+                tokio::time::sleep(SOON).await;
+                drop(busy);
+            });
+            waited.unwrap();
+            busy = next;
+        }
+    };
+    tokio::select! {
+        biased;
+        late = slow.out_of_time() => panic!("{late}"),
+        () = others => {}
+    }
 }
