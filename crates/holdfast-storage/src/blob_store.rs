@@ -284,7 +284,8 @@ pub trait UploadWriter: Send {
     /// The digest of every byte so far. The last ones need not have reached the store for it, so that
     /// bytes nobody wants never do.
     ///
-    /// For another algorithm than the upload was resumed with, the store reads what it has again.
+    /// For another algorithm than the upload was resumed with, the store reads what it has again. A commit after this
+    /// waits for no other upload.
     async fn digest(&mut self, algorithm: Algorithm) -> Result<Digest>;
 
     /// The key under which a commit is cheapest, where the store has chosen one: it was never used before, and

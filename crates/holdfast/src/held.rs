@@ -51,7 +51,12 @@ impl<K> Clone for Held<K> {
 impl<K: Copy + Eq + Hash> Held<K> {
     /// Takes it, or `None` when somebody still has it after a while.
     pub(crate) async fn take(&self, key: K) -> Option<Hold<K>> {
-        tokio::time::timeout(WAIT, self.wait(key)).await.ok()
+        self.take_within(key, WAIT).await
+    }
+
+    /// Takes it, or `None` when somebody still has it after so long.
+    pub(crate) async fn take_within(&self, key: K, limit: Duration) -> Option<Hold<K>> {
+        tokio::time::timeout(limit, self.wait(key)).await.ok()
     }
 
     /// Takes it, however long that may last.

@@ -398,3 +398,45 @@ async fn slow_clients_stay_while_room_is_free_soon() {
         () = others => {}
     }
 }
+
+/// Who publishes a blob may keep others of the same content waiting, and they may have all the room there is.
+#[tokio::test(start_paused = true)]
+async fn a_commit_waits_for_nobody_s_room() {
+    let service = Fake::new();
+    let node = node_with(&service, 10 * MIB);
+    let id = upload();
+    let mut open = writer(&node, id, None).await;
+    let length = 11 * MIB + MIB / 2;
+    write(&mut open, length).await.unwrap();
+    let saved = open.suspend().await.unwrap();
+
+    let take = async || {
+        let mut open = writer(&node, upload(), None).await;
+        write(&mut open, 2 * MIB).await.unwrap();
+        open
+    };
+    let (one, two) = (take().await, take().await);
+    let mut open = writer(&node, id, Some(saved)).await;
+    let refused = open.digest(Algorithm::Sha256).await.unwrap_err();
+    assert!(matches!(refused, Error::Overloaded { .. }), "{refused:?}");
+    let saved = open.suspend().await.unwrap();
+    assert_eq!(saved.offset, length as u64, "all it sent is kept");
+    drop(one);
+
+    let mut open = writer(&node, id, Some(saved)).await;
+    let digest = open.digest(Algorithm::Sha256).await.unwrap();
+    assert_eq!(digest, hash(length));
+    let waiting = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move {
+            let mut open = writer(&node, upload(), None).await;
+            write(&mut open, 2 * MIB).await
+        }
+    });
+    let key = open.own_key().unwrap();
+    let began = tokio::time::Instant::now();
+    open.commit(&key).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    waiting.await.unwrap().unwrap();
+    drop(two);
+}

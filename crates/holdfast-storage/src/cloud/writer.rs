@@ -427,6 +427,12 @@ impl UploadWriter for Writer {
         if self.failed {
             return Err(unusable());
         }
+        if self.tail.is_some() {
+            // A commit needs it, and must not wait for room: the caller may keep others waiting then.
+            self.failed = true;
+            self.fetch().await?;
+            self.failed = false;
+        }
         if self.hasher.algorithm() == algorithm {
             return Ok(self.hasher.clone().finish());
         }

@@ -336,7 +336,7 @@ impl From<operations::Error> for Error {
             E::NotExportable(_) => request_invalid(&text),
             E::NameTooLong(_) | E::File(_) => inside(),
             E::CollectionHeld(_) => Error::new(S::CONFLICT, Code::Unavailable, json!(text)),
-            E::Adopting(_) => unavailable(text).header(RETRY_AFTER, "5"),
+            E::BlobBusy(_) | E::Adopting(_) => unavailable(text).header(RETRY_AFTER, "5"),
             E::Conflict => Error::new(S::SERVICE_UNAVAILABLE, Code::Unavailable, json!(text))
                 .header(RETRY_AFTER, "1"),
             E::CheckUnderWay => Error::new(S::CONFLICT, Code::Denied, None).message(text),

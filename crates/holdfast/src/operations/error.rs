@@ -33,6 +33,9 @@ pub(crate) enum Error {
         /// Bytes that the session held when last recorded.
         offset: u64,
     },
+    /// Another push of the same content did not end in time.
+    #[error("another push of blob {0} takes too long")]
+    BlobBusy(Digest),
     /// Too many sessions are open.
     #[error("{limit} upload sessions are open, which is the limit; finish or cancel some")]
     TooManyUploads {

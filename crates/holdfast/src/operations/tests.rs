@@ -262,6 +262,37 @@ async fn a_false_digest_waits_for_nobody() {
     pushed.await.unwrap();
 }
 
+/// What a push has sent is kept when another of the same content does not come to an end.
+#[tokio::test(start_paused = true)]
+async fn another_push_is_not_waited_for_without_end() {
+    let registry = registry(Schedule::new(1), 10).await;
+    let (operations, repository) = (&registry.operations, &registry.repository);
+    let (bytes, digest) = content(1, 1000);
+    let id = operations
+        .start_upload(repository, digest.algorithm())
+        .await
+        .unwrap();
+    let publishing = operations.publishers.wait(digest).await;
+    let two_minutes = Duration::from_secs(120);
+    let waiting = tokio::time::timeout(2 * two_minutes, operations.publisher(digest));
+    let began = tokio::time::Instant::now();
+    let refused = waiting.await.expect("it has an end").err();
+    assert!(
+        matches!(refused, Some(Error::BlobBusy(busy)) if busy == digest),
+        "{refused:?}"
+    );
+    assert_eq!(began.elapsed().as_secs(), two_minutes.as_secs());
+    let push = operations.finish_upload(repository, id, digest, chunk(&bytes));
+    let refused = push.await.unwrap_err();
+    assert!(matches!(refused, Error::BlobBusy(_)), "{refused:?}");
+    drop(publishing);
+    operations
+        .finish_upload(repository, id, digest, chunk(&[]))
+        .await
+        .unwrap();
+    assert_eq!(registry.pull(&digest).await.unwrap(), bytes);
+}
+
 /// A store that cannot be read has not lost anything.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_no_damage() {

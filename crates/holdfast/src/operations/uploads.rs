@@ -12,6 +12,7 @@
 //! Source: distribution-spec "Pushing blobs"; the link transaction is step 2 of the collection protocol.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use holdfast_metadata::{
@@ -26,6 +27,10 @@ use super::{ByteStream, Damage, Error, Operations, Result};
 use crate::error_chain::chain;
 use crate::held::Hold;
 use crate::{clock, random};
+
+/// How long a push waits for others of the same content. Meanwhile it may keep a part in memory, and where the store
+/// does not answer each of those before it takes a minute to find out.
+const PUBLISHER_WAIT: Duration = Duration::from_secs(120);
 
 /// Bytes a request adds to a session.
 pub(crate) struct Chunk {
@@ -124,7 +129,13 @@ impl Operations {
             self.suspend(id, upload.version, writer).await?;
             return Err(error);
         }
-        let actual = writer.digest(digest.algorithm()).await?;
+        let actual = match writer.digest(digest.algorithm()).await {
+            Ok(actual) => actual,
+            Err(error) => {
+                self.suspend(id, upload.version, writer).await?;
+                return Err(error.into());
+            }
+        };
         if actual != digest {
             self.discard(repository, id, Some(writer)).await?;
             return Err(Error::DigestMismatch {
@@ -141,8 +152,15 @@ impl Operations {
             }
         };
         // Of several who push the same content at once, the first stores it and the others find it. Only who
-        // has that content may wait here, or anybody could keep its publishers waiting.
-        let _publisher = self.publishers.wait(digest).await;
+        // has that content may wait here, or anybody could keep its publishers waiting. The first needs nothing any
+        // more that one of the others has.
+        let _publisher = match self.publisher(digest).await {
+            Ok(publisher) => publisher,
+            Err(error) => {
+                self.suspend(id, upload.version, writer).await?;
+                return Err(error);
+            }
+        };
         if self.is_stored(&digest).await? {
             let linked = self.metadata.link_stored_blob(
                 repository,
@@ -162,6 +180,12 @@ impl Operations {
         }
         self.publish(repository, (id, upload.version), digest, writer)
             .await
+    }
+
+    /// The right to publish this content, alone in this process.
+    pub(super) async fn publisher(&self, digest: Digest) -> Result<Hold<Digest>> {
+        let taken = self.publishers.take_within(digest, PUBLISHER_WAIT).await;
+        taken.ok_or(Error::BlobBusy(digest))
     }
 
     /// Whether this content is stored, as far as its length tells, whoever pushed it.
