@@ -103,6 +103,27 @@ fn the_configuration_of_nginx() {
         .run();
 }
 
+/// What a client says of how it was forwarded would count as the proxy's own word.
+#[test]
+fn no_nginx_passes_on_how_a_client_was_forwarded() {
+    for path in [
+        "compose/cluster/nginx.conf",
+        "../docs/how-to/cluster.md",
+        "../docs/how-to/reverse-proxy.md",
+    ] {
+        let text = fs::read_to_string(deploy(path)).expect("the file");
+        for header in [
+            "Forwarded \"\"",
+            "X-Forwarded-Host $http_host",
+            "X-Forwarded-Proto $scheme",
+            "X-Forwarded-For $remote_addr",
+        ] {
+            let line = format!("proxy_set_header {header};");
+            assert!(text.contains(&line), "{path}: {line}");
+        }
+    }
+}
+
 /// Up, away, and up again: the volume stays.
 fn single(engine: &DockerEngine) {
     let file = deploy("compose/single.yml");

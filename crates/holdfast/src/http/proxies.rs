@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The proxies in front.
 #[derive(Debug, Default)]
@@ -18,7 +18,10 @@ pub(crate) struct Proxies {
 
 impl Proxies {
     pub(crate) fn new(trusted: Option<Vec<IpNet>>) -> Proxies {
-        Proxies { trusted }
+        let canonical = |networks: Vec<IpNet>| networks.into_iter().map(canonical).collect();
+        Proxies {
+            trusted: trusted.map(canonical),
+        }
     }
 
     /// Whether this peer may say under which scheme and host the registry was reached.
@@ -39,6 +42,19 @@ impl Proxies {
             Some(trusted) => trusted.iter().any(|network| network.contains(&address)),
             None => is_inside(address),
         }
+    }
+}
+
+/// The IPv4 network where one is written in the clothes of IPv6.
+fn canonical(network: IpNet) -> IpNet {
+    /// Bits of an IPv6 address that say that it is one of IPv4.
+    const CLOTHES: u8 = 96;
+    let length = network.prefix_len().checked_sub(CLOTHES);
+    match (network.addr().to_canonical(), network, length) {
+        (IpAddr::V4(address), IpNet::V6(_), Some(length)) => {
+            Ipv4Net::new(address, length).map_or(network, IpNet::V4)
+        }
+        _ => network,
     }
 }
 
@@ -67,7 +83,12 @@ mod tests {
             Proxies::new(Some(networks.collect()))
         };
         let unset = Proxies::default();
-        let some = configured(&["192.0.2.0/24", "2001:db8::7/128"]);
+        let some = configured(&[
+            "192.0.2.0/24",
+            "2001:db8::7/128",
+            "::ffff:198.51.100.0/120",
+            "::/64",
+        ]);
         let none = configured(&[]);
         for (address, by_default, by_list) in [
             ("127.0.0.1", true, false),
@@ -80,12 +101,15 @@ mod tests {
             ("100.127.255.255", true, false),
             ("100.128.0.1", false, false),
             ("::ffff:10.1.2.3", true, false),
-            ("::1", true, false),
+            ("::1", true, true),
             ("fd12::1", true, false),
             ("fe80::1", true, false),
             ("192.0.2.7", false, true),
             ("::ffff:192.0.2.7", false, true),
             ("192.0.3.7", false, false),
+            ("198.51.100.7", false, true),
+            ("::ffff:198.51.100.7", false, true),
+            ("198.51.101.7", false, false),
             ("2001:db8::7", false, true),
             ("2001:db8::8", false, false),
         ] {

@@ -21,7 +21,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     key("http.relativeurls", Flag, "false", "Sends Location headers without scheme and host."),
     key("http.secret", Text, "", "Key that signs the state of uploads; when unset, one is made once and kept in the database.").secret(),
     key("http.draintimeout", Duration, "0s", "Time given to running requests at shutdown; 0 means none."),
-    key("http.trustedproxies[]", Text, "", "Address or network (`10.0.0.0/8`) of a proxy whose `Forwarded`, `X-Forwarded-*` and `X-Real-Ip` headers count; those of others do not, with an empty list nobody's. Unset: scheme and host count from everybody, as in Distribution, the client's address from proxies that are not on the internet. A Unix socket always counts."),
+    key("http.trustedproxies[]", Text, "", "Address or network (`10.0.0.0/8`) of a proxy whose `Forwarded`, `X-Forwarded-*` and `X-Real-Ip` headers count; those of others do not; with an empty list those of Unix sockets alone. Unset: scheme and host count from everybody, as in Distribution, the client's address from proxies that are not on the internet. A Unix socket always counts."),
     key("http.headers.*[]", Text, "", "A value of a header added to every answer of the API."),
     key("http.headertimeout", Duration, "30s", "Time in which the headers of the next request on a connection must arrive, HTTP/1 pauses between requests included."),
     key("http.idletimeout", Duration, "2m", "Longest pause within a request body, or while a client takes no more of an answer; an HTTP/2 connection on which nothing moves for as long is closed."),
