@@ -341,7 +341,7 @@ async fn open_metadata(
                 return Err(format!(
                     "the metadata database, {whose}, is empty, but blobs are stored. Name the registry's database, \
                      restore it from a backup, or start once with --accept-empty: then every repository is empty, \
-                     and the blobs are found again as they are pushed"
+                     and blobs are stored again as they are pushed"
                 ));
             }
             tracing::warn!("starting with empty metadata over stored blobs, as asked");

@@ -61,7 +61,7 @@ pub(crate) async fn recover(place: &Place<'_>, accept_empty: bool) -> Result<(),
             Err(format!(
                 "the metadata database {} is gone, and there is no snapshot of it, but blobs are stored. \
                  Restore the directory from a backup, or start once with --accept-empty: then every \
-                 repository is empty, and the blobs are found again as they are pushed",
+                 repository is empty, and blobs are stored again as they are pushed",
                 place.database.display()
             ))
         }

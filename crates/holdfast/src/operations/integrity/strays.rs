@@ -29,7 +29,7 @@ use crate::operations::{Error, Operations};
 
 /// What is younger is most likely being pushed.
 const AGE_MIN: Duration = Duration::from_secs(60 * 60);
-/// Most unfinished objects that one check looks at; the next one goes on.
+/// Most unfinished objects that one check looks at, from the first on. Where it repairs, the next one sees others.
 const UNFINISHED_MAX: usize = 10_000;
 
 /// A set of storage keys in eight bytes each. Two keys may look alike, to this process alone: that hides a stray from
