@@ -53,6 +53,8 @@ pub struct RedoState {
     pub number: u64,
     /// Its length.
     pub bytes: u64,
+    /// Commits that changed the database since it was opened.
+    pub commits: u64,
     /// A new snapshot is needed for snapshots and logs to hold everything again.
     pub incomplete: bool,
     /// The process before ended suddenly; a snapshot makes sure of what its log may lack after a power loss.
@@ -159,6 +161,7 @@ impl Metadata {
         RedoState {
             number: totals.number.load(Ordering::Relaxed),
             bytes: totals.bytes.load(Ordering::Relaxed),
+            commits: totals.commits.load(Ordering::Relaxed),
             incomplete: totals.incomplete.load(Ordering::Relaxed),
             unverified: totals.unverified.load(Ordering::Relaxed),
         }

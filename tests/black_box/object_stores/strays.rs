@@ -188,6 +188,39 @@ fn a_multipart_upload_without_a_session_is_ended() {
     registry.http().put(&finish).body("").send().expect(201);
 }
 
+/// Its parts are an object under the name of an upload before they are copied to where snapshots are.
+#[test]
+fn a_snapshot_of_several_parts_leaves_nothing_but_itself() {
+    let server = Arc::new(ObjectServer::start(Service::Versity));
+    let registry = Registry::builder()
+        .store(&server)
+        .env("REGISTRY_METADATA_SNAPSHOTS_INTERVAL", "100ms")
+        .start();
+    let http = registry.http();
+    let image = Image::new(955, &[1000]);
+    http.push_image("cloud/app", "v1", &image);
+    let blobs = files(&server).len();
+    for number in 0..4 {
+        let bytes = random_bytes(956 + number, 1_500 * 1024);
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut manifest: Value =
+            serde_json::from_slice(&image.manifest.bytes).expect("a manifest is JSON");
+        manifest["annotations"] = serde_json::json!({ "random": text });
+        let manifest = manifest.to_string().into_bytes();
+        let manifest = Blob::new(image.manifest.media_type, manifest);
+        http.push_manifest("cloud/app", &format!("large{number}"), &manifest);
+    }
+    let snapshots = server.files().join("holdfast/snapshots");
+    eventually("a snapshot of more than a part is taken", || {
+        let entries = std::fs::read_dir(&snapshots).into_iter().flatten();
+        let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
+        sizes.into_iter().any(|found| found.len() > 5 * MIB as u64)
+    });
+    eventually("only blobs are named after uploads", || {
+        files(&server).len() == blobs
+    });
+}
+
 /// All objects look old, so that nothing but the order of the looks tells those that are being pushed from strays.
 #[test]
 fn a_repair_beside_pushes_takes_nothing() {

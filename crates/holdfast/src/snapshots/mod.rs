@@ -35,8 +35,8 @@ struct Inner {
     taking: Mutex<()>,
     /// When the newest was taken; the lowest number when there is none.
     taken_at: AtomicI64,
-    /// Changes made when the newest was taken.
-    changes: std::sync::atomic::AtomicU64,
+    /// Commits that the redo logs had taken over when the newest was taken.
+    commits: std::sync::atomic::AtomicU64,
     /// Bytes of the database then.
     database_bytes: std::sync::atomic::AtomicU64,
 }
@@ -72,7 +72,7 @@ impl Snapshots {
             keep,
             taking: Mutex::default(),
             taken_at: AtomicI64::new(i64::MIN),
-            changes: Default::default(),
+            commits: Default::default(),
             database_bytes: Default::default(),
         }))
     }
@@ -85,12 +85,12 @@ impl Snapshots {
         }
     }
 
-    fn note(&self, newest: &Snapshot, changes: u64) {
+    fn note(&self, newest: &Snapshot, commits: u64) {
         let inner = &self.0;
         inner
             .taken_at
             .store(newest.taken_at.as_micros(), Ordering::Relaxed);
-        inner.changes.store(changes, Ordering::Relaxed);
+        inner.commits.store(commits, Ordering::Relaxed);
         inner
             .database_bytes
             .store(newest.database_bytes, Ordering::Relaxed);

@@ -33,7 +33,7 @@ impl Snapshots {
             return true;
         }
         let long = LOG_BYTES.max(self.0.database_bytes.load(Ordering::Relaxed));
-        let changed = self.0.metadata.counters().changes != self.0.changes.load(Ordering::Relaxed);
+        let changed = redo.commits != self.0.commits.load(Ordering::Relaxed);
         let old = self
             .taken_at()
             .is_none_or(|taken_at| clock::now() >= taken_at.plus(interval));
@@ -47,7 +47,8 @@ impl Snapshots {
             return self.take().await.map(drop);
         }
         if let Some(newest) = list::read(&*self.0.store).await?.last() {
-            self.note(newest, 0);
+            // What the process before has changed since is not known.
+            self.note(newest, u64::MAX);
         }
         Ok(())
     }
@@ -68,7 +69,7 @@ impl Snapshots {
         let logs = recovery::log_numbers(&inner.directory)?;
         let newest = snapshots.last().map(|snapshot| snapshot.number);
         let number = newest.max(logs.last().copied()).unwrap_or(0) + 1;
-        let changes = inner.metadata.counters().changes;
+        let commits = inner.metadata.redo().commits;
         let taken_at = clock::now();
         let view = inner.metadata.begin_snapshot(number).await?;
         let copy = inner.directory.join("unfinished.db");
@@ -93,7 +94,7 @@ impl Snapshots {
         for log in logs.into_iter().filter(|log| *log < oldest) {
             fs::remove_file(recovery::log_path(&inner.directory, log))?;
         }
-        self.note(&snapshot, changes);
+        self.note(&snapshot, commits);
         tracing::info!(
             number,
             bytes,
@@ -144,8 +145,9 @@ impl Snapshots {
             Ok((digest, bytes, database_bytes))
         }
         .await;
-        if sent.is_err() {
-            let _ = store.abort_upload(id).await;
+        // Nobody else knows of this upload. A bucket still has the object that the snapshot was copied from.
+        if let Err(error) = store.abort_upload(id).await {
+            tracing::warn!(%error, "what the making of a snapshot has left behind stays until `holdfast check --repair`");
         }
         sent
     }
@@ -166,5 +168,58 @@ fn compress(path: &Path, sender: &mpsc::Sender<Bytes>) -> io::Result<()> {
         if chunk.is_empty() || sender.blocking_send(chunk.into()).is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_metadata::{LinkBlob, Location, Metadata, Moment, Options};
+    use holdfast_model::Hasher;
+    use holdfast_storage::Memory;
+
+    use super::*;
+
+    /// What the collector asks of the database every few seconds is no change.
+    #[tokio::test]
+    async fn an_idle_registry_needs_no_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = directory.path().join("snapshots");
+        fs::create_dir(&logs).unwrap();
+        let file = directory.path().join("metadata.db");
+        let mut options = Options::new(Location::File(file), 1);
+        options.redo = Some(logs.clone());
+        let metadata = Metadata::open(options, clock::now()).await.unwrap();
+        let store = Memory::new();
+        let snapshots = Snapshots::new(metadata.clone(), store.clone(), logs.clone(), 3);
+        snapshots.begin().await.unwrap();
+
+        for number in 1..3 {
+            assert!(!snapshots.due(Duration::ZERO));
+            let now = clock::now();
+            let purged = metadata.purge_trash(Moment::present(now), 10).await;
+            assert_eq!(purged.unwrap(), 0);
+            let claimed = metadata.claim_objects(now, now, 10).await;
+            assert!(claimed.unwrap().is_empty());
+            assert!(!snapshots.due(Duration::ZERO));
+
+            let blob = LinkBlob {
+                repository: "a/b".parse().unwrap(),
+                digest: Hasher::digest(Algorithm::Sha256, &[number]),
+                size: 1,
+                storage_key: format!("key/{number}"),
+                upload: None,
+                leftovers: Vec::new(),
+                now,
+            };
+            metadata.link_blob(blob).await.unwrap();
+            assert!(snapshots.due(Duration::ZERO));
+            assert!(!snapshots.due(Duration::from_secs(3600)));
+            snapshots.take().await.unwrap();
+        }
+
+        // What changed before a start may be in no snapshot.
+        let started = Snapshots::new(metadata, store, logs, 3);
+        started.begin().await.unwrap();
+        assert!(started.due(Duration::ZERO));
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct RedoTotals {
     pub(crate) number: AtomicU64,
     /// Its length.
     pub(crate) bytes: AtomicU64,
+    /// How often a commit brought frames. One that changed no row brings none.
+    pub(crate) commits: AtomicU64,
     /// Only a new snapshot makes snapshots and logs whole again.
     pub(crate) incomplete: AtomicBool,
     /// The process before ended suddenly. What it wrote to the log is right as far as can be seen without reading
@@ -256,6 +258,9 @@ impl Redo {
                 cycle
             }
         };
+        if position.frames < frames {
+            self.totals.commits.fetch_add(1, Ordering::Relaxed);
+        }
         let frame_bytes = position.frame_bytes();
         while position.frames < frames {
             let room = u32::try_from(COPY_BYTES / frame_bytes).unwrap_or(1).max(1);

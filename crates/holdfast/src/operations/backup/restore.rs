@@ -231,6 +231,8 @@ async fn copy_large(
     match wrong {
         None => {
             writer.commit(&parsed(&row.storage_key)?).await?;
+            // Nobody else knows of this upload. A bucket still has the object that this one was copied from.
+            store.abort_upload(id).await?;
             Ok(Ok(()))
         }
         Some(why) => {
