@@ -1,6 +1,7 @@
 //! A bucket that Distribution wrote is served in place.
 
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use holdfast_tests::{Image, ObjectServer, Registry, Service, eventually};
 
@@ -37,5 +38,28 @@ fn a_bucket_of_distribution_is_taken_over() {
         let more = Image::new(923, &[1000, 3000]);
         registry.http().push_image("old/app", "v3", &more);
         registry.manage(&["check"]).run();
+
+        // Services date objects to the second, and a rescan takes what is newer than the walk.
+        let second = || UNIX_EPOCH.elapsed().expect("a clock").as_secs();
+        let walked = second();
+        eventually("the second of the walk is over", || second() > walked);
+
+        // Started once more, the other registry pushes to a repository that is known here.
+        let late = Image::new(925, &[1000, 4000]);
+        let peer = builder().program("distribution-v3").start();
+        peer.http().push_image("old/app", "v4", &late);
+        drop(peer);
+        let check = registry.manage(&["check", "--repair"]).finish();
+        assert_eq!(check.status.code(), Some(1), "{check:?}");
+        check.mentions("`holdfast import --rescan` takes it over");
+        registry.manage(&["import", "--rescan"]).run();
+        let manifest = registry.http().get("/v2/old/app/manifests/v4").send();
+        assert_eq!(manifest.expect(200).body, late.manifest.bytes);
+        for layer in late.blobs() {
+            let path = format!("/v2/old/app/blobs/{}", layer.digest);
+            let got = registry.http().get(&path).send().expect(200);
+            assert!(got.body == layer.bytes, "{service:?}");
+        }
+        registry.manage(&["check", "--repair"]).run();
     }
 }

@@ -282,7 +282,8 @@ impl Operations {
     /// Looks whether another registry has written to the tree since it was taken over, and says so.
     ///
     /// What is looked at are the times of four directories of each repository, which tell of new uploads, blobs,
-    /// manifests and tags; not of an existing tag that was set to an existing manifest.
+    /// manifests and tags; not of an existing tag that was set to an existing manifest. A bucket has no such times:
+    /// there it is new repositories only.
     pub(crate) async fn warn_of_other_writers(&self) -> Result<u64> {
         let mut names = self.names().await?;
         let mut written = Vec::new();

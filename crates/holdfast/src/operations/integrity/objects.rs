@@ -258,7 +258,14 @@ impl Check {
                 size,
                 not_before,
             };
-            self.orphan(Some(digest), &key, repair).await?;
+            // No listing of a bucket tells whether another registry has written to it, and nodes do not write there.
+            let others = store.is_shared() && key == StorageKey::canonical(&digest);
+            let why_kept = if others && self.why_kept.is_empty() {
+                "; another registry may have written it: `holdfast import --rescan` takes it over"
+            } else {
+                self.why_kept
+            };
+            self.orphan(Some(digest), &key, repair, why_kept).await?;
         }
         for Stray { key, upload } in strays {
             let repair = Repair::DiscardStray {
@@ -266,7 +273,7 @@ impl Check {
                 upload,
                 not_before,
             };
-            self.orphan(None, &key, repair).await?;
+            self.orphan(None, &key, repair, self.why_kept).await?;
         }
         Ok(())
     }
@@ -276,8 +283,8 @@ impl Check {
         digest: Option<Digest>,
         key: &StorageKey,
         repair: Repair,
+        why_kept: &str,
     ) -> Result<(), Ended> {
-        let why_kept = self.why_kept;
         let finding = Finding::new(Kind::ObjectOrphan, digest, format!("{key}{why_kept}"));
         let repair = Some(repair).filter(|_| why_kept.is_empty());
         self.settle(finding, repair).await
