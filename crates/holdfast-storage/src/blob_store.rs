@@ -120,8 +120,8 @@ pub trait BlobStore: Send + Sync + 'static {
     /// Every upload that has staged bytes; for start-up recovery only.
     async fn staged_uploads(&self) -> Result<Vec<UploadId>>;
 
-    /// Objects that nodes are making of parts, and those that nobody will complete any more; at most so many. Only who
-    /// knows which uploads there are can tell the two apart. A local store has none.
+    /// Objects that other processes are making of parts, and those that nobody will complete any more; at most so many.
+    /// Only who knows which uploads there are can tell the two apart. A local store has none.
     async fn unfinished(&self, _most: usize) -> Result<Vec<Unfinished>> {
         Ok(Vec::new())
     }

@@ -33,7 +33,7 @@ mod swift;
 mod tests;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,6 +69,8 @@ struct Shared {
     limits: Limits,
     room: Room,
     copies: Copies,
+    /// Uploads that this process is writing to, with as many entries as there are writers.
+    writing: Mutex<Vec<UploadId>>,
     random: fn() -> [u8; 16],
     /// Life of signed URLs; zero when clients are not sent to the service.
     signed_for: Duration,
@@ -90,6 +92,7 @@ impl Cloud {
             shared: Arc::new(Shared {
                 room: Room::new(limits.memory_bytes, limits.part_bytes),
                 copies: Copies::new(),
+                writing: Mutex::default(),
                 bucket,
                 limits,
                 random,
@@ -100,6 +103,10 @@ impl Cloud {
 }
 
 impl Shared {
+    fn writing(&self) -> MutexGuard<'_, Vec<UploadId>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The whole of a small object.
     async fn get(&self, key: &StorageKey, max: u64) -> Result<Bytes> {
         let got = self.bucket.get(key, None, None).await?;
@@ -193,7 +200,14 @@ impl BlobStore for Cloud {
     }
 
     async fn unfinished(&self, most: usize) -> Result<Vec<Unfinished>> {
-        self.shared.bucket.unfinished(most).await
+        let mut found = self.shared.bucket.unfinished(most).await?;
+        // After the listing: whoever is done by now has ended what was listed.
+        let writing = self.shared.writing();
+        found.retain(|unfinished| {
+            let upload = unfinished.key.upload();
+            upload.is_none_or(|upload| !writing.contains(&upload))
+        });
+        Ok(found)
     }
 
     async fn end_unfinished(&self, unfinished: &Unfinished) -> Result<()> {

@@ -96,6 +96,28 @@ async fn keeps_what_every_store_promises() {
     assert_eq!(service.unfinished(), 0, "no multipart upload is left");
 }
 
+/// A snapshot has no session that would tell.
+#[tokio::test]
+async fn what_is_being_written_here_is_not_unfinished() {
+    let service = Fake::new();
+    let (here, elsewhere) = (node(&service), node(&service));
+    let id = upload();
+    let found = async |node: &Cloud| {
+        let found = node.unfinished(10).await.unwrap();
+        let uploads = found.iter().map(|unfinished| unfinished.key.upload());
+        uploads.collect::<Vec<_>>()
+    };
+    let mut upload = writer(&here, id, None).await;
+    write(&mut upload, 6 * MIB).await.unwrap();
+    assert_eq!(found(&here).await, []);
+    assert_eq!(found(&elsewhere).await, [Some(id)]);
+    let again = writer(&here, id, None).await;
+    drop(upload);
+    assert_eq!(found(&here).await, []);
+    drop(again);
+    assert_eq!(found(&here).await, [Some(id)]);
+}
+
 #[tokio::test]
 async fn requests_are_as_few_as_the_table_says() {
     use Kind::{Complete, Create, Delete, Get, Head, Part, Put};

@@ -37,8 +37,34 @@ enum Base {
     Parts(Parts),
 }
 
+/// Tells others of this process that an upload is being written to.
+struct Writing {
+    shared: Arc<Shared>,
+    id: UploadId,
+}
+
+impl Writing {
+    fn begin(shared: &Arc<Shared>, id: UploadId) -> Writing {
+        shared.writing().push(id);
+        Writing {
+            shared: Arc::clone(shared),
+            id,
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let mut writing = self.shared.writing();
+        if let Some(place) = writing.iter().position(|id| *id == self.id) {
+            writing.swap_remove(place);
+        }
+    }
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    _writing: Writing,
     id: UploadId,
     base: Base,
     /// What is stored behind the parts and was not fetched.
@@ -81,6 +107,7 @@ impl Writer {
         };
         Ok(Writer {
             shared: Arc::clone(shared),
+            _writing: Writing::begin(shared, id),
             id,
             base,
             tail: state.tail,

@@ -1,11 +1,15 @@
 //! The part of a check that looks for objects named after uploads of which nothing is known: what nodes that were
 //! killed left in a bucket.
 //!
-//! A session has its row before its first object, and what ends it puts a row of the blob or of the outbox in its
+//! A client's session has its row before its first object, and what ends it puts a row of the blob or of the outbox in its
 //! place, in the same transaction. An upload's id is used once. So an object is nobody's, for good, when first its
 //! session is gone, and then no blob and at last not the outbox names its key; and when it is still stored after
 //! that, since bytes that are deleted leave the store before the outbox. Nothing in this depends on clocks, or on
 //! what other nodes are at.
+//!
+//! Snapshots, and copies that an adoption makes, have no session. What of them is stored is young. While it is being
+//! made of parts, the store knows of it in the process that makes it, and the check leaves such things alone as long as
+//! any node adopts.
 //!
 //! To ask so much about each object would cost far more than to list them. So a few bytes of each key that is named
 //! are remembered before the listing begins; only what is not among them, and was not just written, is asked about.
