@@ -271,7 +271,12 @@ fn a_client_that_trickles_does_not_keep_others_from_pushing() {
         http.push_blob("cloud/app", &blob);
         stop.store(true, Ordering::Relaxed);
     });
-    let answer = slow.answer(false).expect("an answer");
+    let answer = slow.answer(false).or_else(|_still_there| {
+        // It came later than the push, on a busy machine.
+        http.push_blob("cloud/app", &self::blob(907, 3 * MIB));
+        slow.answer(false)
+    });
+    let answer = answer.expect("an answer");
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.header("Retry-After").is_some());
     // What it sent is kept.

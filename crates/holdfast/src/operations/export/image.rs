@@ -144,7 +144,8 @@ impl Operations {
         let mut reference = image.reference.clone();
         // An index may hold indexes; no real one goes deeper.
         for _ in 0..3 {
-            let stored = self.manifest(&image.repository, &reference).await?;
+            let stored = self.manifest(&image.repository, &reference).await;
+            let stored = stored.map_err(named)?;
             let manifest = Manifest::parse(&stored.media_type, &stored.payload)?;
             if let Some(config) = manifest.config {
                 if !config.media_type.contains("image") {
@@ -183,7 +184,7 @@ impl Operations {
                     Ok(stored) => stored,
                     // A child that the registry never had: a sparse index stays one.
                     Err(Error::ManifestUnknown { .. }) if root.is_some() => continue,
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(named(error)),
                 };
                 let manifest = Manifest::parse(&stored.media_type, &stored.payload)?;
                 root.get_or_insert_with(|| {
@@ -365,6 +366,14 @@ fn header(path: &str, size: u64) -> Bytes {
     header.set_cksum();
     blocks.extend_from_slice(header.as_bytes());
     blocks.into()
+}
+
+/// Says which of several images it is that is not there.
+fn named(error: Error) -> Error {
+    match error {
+        Error::ManifestUnknown { .. } => Error::NotExportable(error.to_string()),
+        error => error,
+    }
 }
 
 #[cfg(test)]
