@@ -83,6 +83,8 @@ fn a_check_finds_what_killed_nodes_left_and_its_repair_gives_it_up() {
     let http = registry.http();
     let image = Image::new(940, &[70_000, 6 * MIB, 10, 20]);
     http.push_image("cloud/app", "v1", &image);
+    // While every object is a blob: the session below has one, too.
+    let blob = files(&server).pop().expect("an object");
     let session = http.post("/v2/cloud/app/blobs/uploads/").body("").send();
     let session = session.expect(202).location().to_owned();
     let pending = http.patch(&session).body(vec![7; 1000]).send();
@@ -93,7 +95,6 @@ fn a_check_finds_what_killed_nodes_left_and_its_repair_gives_it_up() {
     assert_eq!(check(&registry, &[]), (0, Vec::new()));
 
     // Another object of an upload that became a blob; one of an upload that nobody knows; a fresh one.
-    let blob = files(&server).pop().expect("an object");
     let blob = blob.file_name().expect("a name").to_string_lossy();
     let (id, _) = blob.split_once('.').expect("an id");
     let hash = "0123456789abcdef0123456789abcdef";
