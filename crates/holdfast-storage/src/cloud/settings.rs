@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
+use object_store::client::HttpClient;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use crate::{Error, Result};
@@ -102,14 +103,38 @@ impl Common {
     }
 
     /// A client for the requests that `object_store` does not make.
+    ///
+    /// Their URLs are signed. A redirect may lead elsewhere, where the signature is not told: it would be in `Referer`.
     pub(super) fn plain_client(&self) -> Result<reqwest::Client> {
-        reqwest::Client::builder()
+        let builder = self.builder()?.timeout(READ_TIMEOUT).referer(false);
+        let client = builder.build();
+        client.map_err(|error| unusable(error.to_string()))
+    }
+
+    /// A client that asks nobody but whom it is told to: a redirect is an answer like another.
+    ///
+    /// The one of `object_store` follows redirects to any host, and leaves out only such secrets as reqwest knows.
+    pub(super) fn client_without_redirects(&self) -> Result<HttpClient> {
+        let builder = self
+            .builder()?
+            .read_timeout(READ_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            // As the other: content has the length that is told, and HTTP/1 is faster here.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .http1_only();
+        let client = builder.build();
+        let client = client.map_err(|error| unusable(error.to_string()))?;
+        Ok(HttpClient::new(client))
+    }
+
+    fn builder(&self) -> Result<reqwest::ClientBuilder> {
+        Ok(reqwest::Client::builder()
             .tls_danger_accept_invalid_certs(self.skip_verify)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(READ_TIMEOUT)
-            .user_agent(self.agent()?)
-            .build()
-            .map_err(|error| unusable(error.to_string()))
+            .user_agent(self.agent()?))
     }
 
     fn agent(&self) -> Result<HeaderValue> {

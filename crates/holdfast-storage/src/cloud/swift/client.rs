@@ -1,7 +1,10 @@
 //! Requests to Swift: with a token that is renewed, and made again when the service asks for patience.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -80,6 +83,9 @@ pub(super) enum Failure {
     /// The service said no, or not now.
     #[error("the service said {status}: {said}")]
     Answered { status: StatusCode, said: String },
+    /// The service said to ask elsewhere, where the token or the password is not for.
+    #[error("the service said {status}, to ask {place}; redirects are not followed")]
+    Redirected { status: StatusCode, place: String },
     /// There was no answer, or not all of it.
     #[error(transparent)]
     Connection(#[from] HttpError),
@@ -97,7 +103,10 @@ impl Failure {
     pub(super) fn status(&self) -> Option<StatusCode> {
         match self {
             Failure::Answered { status, .. } => Some(*status),
-            Failure::Connection(_) | Failure::Answer(_) | Failure::Identity { .. } => None,
+            Failure::Redirected { .. }
+            | Failure::Connection(_)
+            | Failure::Answer(_)
+            | Failure::Identity { .. } => None,
         }
     }
 
@@ -112,7 +121,7 @@ impl Failure {
                 status => status.is_server_error() || status.as_u16() == RATE_LIMITED,
             },
             Failure::Connection(error) => error.kind() != HttpErrorKind::Decode,
-            Failure::Answer(_) | Failure::Identity { .. } => false,
+            Failure::Redirected { .. } | Failure::Answer(_) | Failure::Identity { .. } => false,
         }
     }
 
@@ -145,6 +154,7 @@ pub(super) struct Client {
     identity: SwiftIdentity,
     container: String,
     session: Mutex<Option<Arc<Session>>>,
+    weakened: Once,
 }
 
 /// Without what is secret.
@@ -169,6 +179,7 @@ impl Client {
             identity,
             container,
             session: Mutex::default(),
+            weakened: Once::new(),
         }
     }
 
@@ -251,6 +262,10 @@ impl Client {
             }
             let failure = match self.http.execute(request).await {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) if answer.status().is_redirection() => Failure::Redirected {
+                    status: answer.status(),
+                    place: place(url, answer.headers()),
+                },
                 Ok(answer) => Failure::Answered {
                     status: answer.status(),
                     said: said(answer).await,
@@ -280,9 +295,18 @@ impl Client {
         }
         let session = self.identity.log_in(self).await;
         let session = Arc::new(session.map_err(|source| Failure::Identity {
-            url: self.identity.auth_url.clone(),
+            url: without_user(&self.identity.auth_url),
             source: Box::new(source),
         })?);
+        if self.identity.is_weakened_by(&session.storage) {
+            // Not refused: the service of many a private network is so, and `registry:2` takes it.
+            self.weakened.call_once(|| {
+                let place = without_user(session.storage.as_str());
+                tracing::warn!(
+                    "the https identity service has Swift at {place}: tokens and content go unencrypted"
+                );
+            });
+        }
         *current = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -301,7 +325,32 @@ pub(super) fn longer(pause: Duration, retry: &RetryConfig) -> Duration {
 }
 
 pub(super) fn not_a_url(text: &str) -> Failure {
-    Failure::Answer(format!("{text:?} is not a URL of the web"))
+    Failure::Answer(format!("{:?} is not a URL of the web", without_user(text)))
+}
+
+/// A URL, or what was meant as one, without the name and the password that it may have.
+pub(super) fn without_user(text: &str) -> String {
+    let parsed = Url::parse(text).ok();
+    let has_none =
+        |url: &Url| url.has_host() && url.username().is_empty() && url.password().is_none();
+    match text.rsplit_once('@') {
+        Some((_, rest)) if !parsed.as_ref().is_some_and(has_none) => format!("…@{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Where an answer to a request of `url` sends to, without what may be secret.
+fn place(url: &Url, headers: &HeaderMap) -> String {
+    let location = headers.get(header::LOCATION);
+    let location = location.and_then(|location| url.join(location.to_str().ok()?).ok());
+    location.map_or_else(
+        || "nobody".to_owned(),
+        |mut location| {
+            location.set_query(None);
+            location.set_fragment(None);
+            without_user(location.as_str())
+        },
+    )
 }
 
 /// The whole of an answer that is not content.

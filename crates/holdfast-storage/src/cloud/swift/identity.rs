@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::client::{Client, Failure, Outcome, not_a_url, whole};
+use super::client::{Client, Failure, Outcome, not_a_url, whole, without_user};
 
 /// A token is renewed so long before its end at the latest.
 const BEFORE_END: Duration = Duration::from_secs(300);
@@ -78,7 +78,7 @@ pub struct SwiftIdentity {
 impl fmt::Debug for SwiftIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SwiftIdentity")
-            .field("auth_url", &self.auth_url)
+            .field("auth_url", &without_user(&self.auth_url))
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
@@ -141,6 +141,12 @@ impl SwiftIdentity {
             storage,
             renewed_at: granted.life.map(|life| asked + until_renewal(life)),
         })
+    }
+
+    /// Whether the password goes encrypted to a service whose catalog has the token go in clear.
+    pub(super) fn is_weakened_by(&self, storage: &Url) -> bool {
+        let secure = |url: Url| url.scheme() == "https";
+        Url::parse(&self.auth_url).is_ok_and(secure) && storage.scheme() == "http"
     }
 
     fn request(&self) -> Outcome<(Method, Url, HeaderMap, PutPayload)> {

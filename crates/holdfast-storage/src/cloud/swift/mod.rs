@@ -20,7 +20,6 @@ mod temporary_urls;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use object_store::client::{HttpConnector as _, ReqwestConnector};
 use object_store::signer::Signer;
 use serde::Deserialize;
 
@@ -118,12 +117,8 @@ impl Cloud {
     /// Opens a container, which is made if it is not there.
     pub async fn swift(settings: &SwiftSettings, random: fn() -> [u8; 16]) -> Result<Arc<Cloud>> {
         let common = &settings.common;
-        let connector = ReqwestConnector::default();
-        let http = connector
-            .connect(&common.client()?)
-            .map_err(|error| unusable(error.to_string()))?;
         let client = Client::new(
-            http,
+            common.client_without_redirects()?,
             common.retry(),
             settings.identity.clone(),
             settings.container.clone(),
