@@ -4,7 +4,7 @@
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,8 +12,8 @@ use futures_util::TryStreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequestBody, HttpResponse};
 use object_store::{PutPayload, RetryConfig};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::identity::{Session, SwiftIdentity};
@@ -24,6 +24,13 @@ pub(super) const STORE: &str = "Swift";
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How much of what the service says about a failure is kept.
 const SAID_BYTES_MAX: usize = 1024;
+
+/// How long a login may take, and how long one is waited for.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
+/// The same while the old token is still good.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+/// So long after a failed login there is no other.
+const FAILURE_LIFE: Duration = Duration::from_secs(5);
 
 /// What Swift's middleware ratelimit says.
 const RATE_LIMITED: u16 = 498;
@@ -94,7 +101,7 @@ pub(super) enum Failure {
     Answer(String),
     /// The identity service gave no token.
     #[error("no token from {url}")]
-    Identity { url: String, source: Box<Failure> },
+    Identity { url: String, source: Arc<Failure> },
 }
 
 pub(super) type Outcome<T> = Result<T, Failure>;
@@ -147,13 +154,21 @@ impl Failure {
     }
 }
 
+/// A login that failed.
+struct Failed {
+    at: Instant,
+    failure: Arc<Failure>,
+}
+
 /// One account of Swift and a container in it.
 pub(super) struct Client {
     http: HttpClient,
     retry: RetryConfig,
     identity: SwiftIdentity,
     container: String,
-    session: Mutex<Option<Arc<Session>>>,
+    current: std::sync::Mutex<Option<Arc<Session>>>,
+    /// Held by who logs in; the last failure, if there was no success since.
+    turn: Mutex<Option<Failed>>,
     weakened: Once,
 }
 
@@ -178,7 +193,8 @@ impl Client {
             retry,
             identity,
             container,
-            session: Mutex::default(),
+            current: std::sync::Mutex::default(),
+            turn: Mutex::default(),
             weakened: Once::new(),
         }
     }
@@ -284,20 +300,61 @@ impl Client {
     }
 
     /// A token that is good, as far as anybody knows, and that is not `spent`.
+    ///
+    /// One request at a time logs in. While the old token is good the others go on with it, and so does that one if it
+    /// fails. Else they wait, and a failure is that of all who waited and of who comes in the next seconds.
     pub(super) async fn session(&self, spent: Option<&Arc<Session>>) -> Outcome<Arc<Session>> {
-        let mut current = self.session.lock().await;
-        let is_spent = |session: &Arc<Session>| spent.is_some_and(|it| Arc::ptr_eq(it, session));
-        if let Some(session) = &*current
-            && !is_spent(session)
-            && session.is_good(Instant::now())
-        {
-            return Ok(Arc::clone(session));
+        let old = match self.known(spent) {
+            Some(session) if session.is_fresh(Instant::now()) => return Ok(session),
+            old => old,
+        };
+        let (turn, patience) = match &old {
+            Some(old) => match self.turn.try_lock() {
+                Ok(turn) => (turn, RENEWAL_PATIENCE),
+                Err(_) => return Ok(Arc::clone(old)),
+            },
+            None => {
+                let turn = timeout(LOGIN_PATIENCE, self.turn.lock()).await;
+                let turn = turn.map_err(|_| self.no_token(Arc::new(late())))?;
+                (turn, LOGIN_PATIENCE)
+            }
+        };
+        let outcome = self.log_in_unless_done(turn, spent, patience).await;
+        match old {
+            Some(old) => Ok(outcome.unwrap_or(old)),
+            None => outcome,
         }
-        let session = self.identity.log_in(self).await;
-        let session = Arc::new(session.map_err(|source| Failure::Identity {
-            url: without_user(&self.identity.auth_url),
-            source: Box::new(source),
-        })?);
+    }
+
+    async fn log_in_unless_done(
+        &self,
+        mut failed: MutexGuard<'_, Option<Failed>>,
+        spent: Option<&Arc<Session>>,
+        patience: Duration,
+    ) -> Outcome<Arc<Session>> {
+        if let Some(session) = self.known(spent)
+            && session.is_fresh(Instant::now())
+        {
+            return Ok(session);
+        }
+        if let Some(failed) = &*failed
+            && failed.at.elapsed() < FAILURE_LIFE
+        {
+            return Err(self.no_token(Arc::clone(&failed.failure)));
+        }
+        let answer = timeout(patience, self.identity.log_in(self)).await;
+        let session = match answer.unwrap_or_else(|_| Err(late())) {
+            Ok(session) => Arc::new(session),
+            Err(failure) => {
+                tracing::debug!(%failure, "no token from the identity service");
+                let failure = Arc::new(failure);
+                *failed = Some(Failed {
+                    at: Instant::now(),
+                    failure: Arc::clone(&failure),
+                });
+                return Err(self.no_token(failure));
+            }
+        };
         if self.identity.is_weakened_by(&session.storage) {
             // Not refused: the service of many a private network is so, and `registry:2` takes it.
             self.weakened.call_once(|| {
@@ -307,8 +364,30 @@ impl Client {
                 );
             });
         }
-        *current = Some(Arc::clone(&session));
+        *failed = None;
+        *self.current() = Some(Arc::clone(&session));
         Ok(session)
+    }
+
+    /// The token at hand, if it has not ended and is not `spent`, which is forgotten.
+    fn known(&self, spent: Option<&Arc<Session>>) -> Option<Arc<Session>> {
+        let mut current = self.current();
+        current.take_if(|session| {
+            spent.is_some_and(|spent| Arc::ptr_eq(spent, session))
+                || !session.is_valid(Instant::now())
+        });
+        current.clone()
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn no_token(&self, source: Arc<Failure>) -> Failure {
+        Failure::Identity {
+            url: without_user(&self.identity.auth_url),
+            source,
+        }
     }
 
     /// How a stream that broke off is gone on with.
@@ -322,6 +401,10 @@ pub(super) fn longer(pause: Duration, retry: &RetryConfig) -> Duration {
     pause
         .mul_f64(retry.backoff.base)
         .min(retry.backoff.max_backoff)
+}
+
+fn late() -> Failure {
+    Failure::Answer("it did not come in time".to_owned())
 }
 
 pub(super) fn not_a_url(text: &str) -> Failure {

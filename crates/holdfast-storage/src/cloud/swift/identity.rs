@@ -91,13 +91,23 @@ pub(super) struct Session {
     pub(super) storage: Url,
     /// The same for clients.
     pub(super) public: Url,
-    /// When it is renewed; `None` if the service did not say how long it lasts.
-    renewed_at: Option<Instant>,
+    /// When it was asked for.
+    pub(super) asked: Instant,
+    /// How long it lasts from then on; `None` if the service did not say.
+    pub(super) life: Option<Duration>,
 }
 
 impl Session {
-    pub(super) fn is_good(&self, now: Instant) -> bool {
-        self.renewed_at.is_none_or(|at| now < at)
+    /// Whether it need not be renewed yet.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let age = now.duration_since(self.asked);
+        self.life.is_none_or(|life| age < until_renewal(life))
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn is_valid(&self, now: Instant) -> bool {
+        let age = now.duration_since(self.asked);
+        self.life.is_none_or(|life| age < life)
     }
 }
 
@@ -139,7 +149,8 @@ impl SwiftIdentity {
             token,
             public: public.unwrap_or_else(|_| storage.clone()),
             storage,
-            renewed_at: granted.life.map(|life| asked + until_renewal(life)),
+            asked,
+            life: granted.life,
         })
     }
 
@@ -655,14 +666,26 @@ mod tests {
             assert_eq!(until, Duration::from_secs(renewed));
         }
         let now = Instant::now();
-        let session = |renewed_at| Session {
+        let session = |life| Session {
             token: HeaderValue::from_static("T"),
             storage: Url::parse("https://h").unwrap(),
             public: Url::parse("https://h").unwrap(),
-            renewed_at,
+            asked: now,
+            life,
         };
-        assert!(session(None).is_good(now));
-        assert!(session(Some(now + Duration::from_secs(1))).is_good(now));
-        assert!(!session(Some(now)).is_good(now));
+        let minute = Duration::from_secs(60);
+        for (life, age, fresh, valid) in [
+            (None, 100 * minute, true, true),
+            (Some(Duration::MAX), minute, true, true),
+            (Some(60 * minute), 54 * minute, true, true),
+            (Some(60 * minute), 55 * minute, false, true),
+            (Some(60 * minute), 60 * minute, false, false),
+        ] {
+            let (session, then) = (session(life), now + age);
+            assert_eq!(
+                (session.is_fresh(then), session.is_valid(then)),
+                (fresh, valid)
+            );
+        }
     }
 }

@@ -2,6 +2,12 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use object_store::client::{HttpRequest, HttpResponseBody, HttpService};
+
 use super::*;
 use crate::cloud::Common;
 use crate::cloud::swift::{AuthVersion, EndpointType};
@@ -130,4 +136,96 @@ fn a_catalog_may_give_away_what_was_encrypted() {
         let storage = storage.parse().unwrap();
         assert_eq!(identity(auth_url).is_weakened_by(&storage), weakened);
     }
+}
+
+/// An identity service that gives as many tokens for an hour, and then hangs.
+#[derive(Clone, Debug)]
+struct Hanging {
+    tokens: usize,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl HttpService for Hanging {
+    async fn call(&self, _request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= self.tokens {
+            std::future::pending::<()>().await;
+        }
+        let answer = http::Response::builder()
+            .header("x-auth-token", "T")
+            .header("x-storage-url", "http://s/v1/AUTH_a")
+            .header("x-auth-token-expires", "3600");
+        Ok(answer.body(HttpResponseBody::from(Bytes::new())).unwrap())
+    }
+}
+
+fn hanging(tokens: usize) -> (Client, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let service = Hanging {
+        tokens,
+        asked: Arc::clone(&asked),
+    };
+    let (http, us) = (HttpClient::new(service), identity("http://h/v1"));
+    (
+        Client::new(http, common().retry(), us, "c".to_owned()),
+        asked,
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_login_that_hangs_has_its_failure() {
+    let (client, asked) = hanging(0);
+    let began = Instant::now();
+    let outcomes = join_all((0..50).map(|_| client.session(None))).await;
+    for outcome in outcomes {
+        let text = told(&outcome.err().unwrap());
+        assert!(text.ends_with("it did not come in time"), "{text}");
+    }
+    assert!(began.elapsed() < LOGIN_PATIENCE + Duration::from_secs(1));
+    // Nor does who comes at once after them wait; later there is another login.
+    let late = Instant::now();
+    assert!(client.session(None).await.is_err());
+    assert_eq!(late.elapsed(), Duration::ZERO);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    tokio::time::advance(FAILURE_LIFE).await;
+    assert!(client.session(None).await.is_err());
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_not_renewed_is_used_to_its_end() {
+    let (client, asked) = hanging(1);
+    let first = client.session(None).await.unwrap();
+    tokio::time::advance(Duration::from_secs(3400)).await;
+    let began = Instant::now();
+    let renewing = client.session(None);
+    let others = async {
+        let sessions = join_all((0..50).map(|_| client.session(None))).await;
+        // They do not wait for the one that renews.
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        sessions
+    };
+    let (renewing, mut sessions) = tokio::join!(renewing, others);
+    assert!(began.elapsed() < RENEWAL_PATIENCE + Duration::from_secs(1));
+    sessions.push(renewing);
+    for session in sessions {
+        assert!(Arc::ptr_eq(&session.unwrap(), &first));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    tokio::time::advance(Duration::from_secs(200)).await;
+    assert!(client.session(None).await.is_err(), "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_token_is_not_used_again() {
+    let (client, asked) = hanging(2);
+    let first = client.session(None).await.unwrap();
+    let outcomes = join_all((0..50).map(|_| client.session(Some(&first)))).await;
+    for outcome in outcomes {
+        assert!(!Arc::ptr_eq(&outcome.unwrap(), &first));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    let second = client.session(None).await.unwrap();
+    assert!(client.session(Some(&second)).await.is_err());
+    assert!(client.session(None).await.is_err());
 }
