@@ -360,10 +360,14 @@ struct Waits {
 }
 
 impl Waits {
-    /// Whether something of this age is news.
+    /// Whether something of this age is news. A service that dates objects to the second may mean any time in it.
     fn is_news(self, modified: Option<Timestamp>) -> bool {
+        const SECOND: i64 = 1_000_000;
         match (self.since, modified) {
             (None, _) => true,
+            (Some(since), Some(modified)) if modified.as_micros() % SECOND == 0 => {
+                modified.as_micros() > since.as_micros() - SECOND
+            }
             (Some(since), Some(modified)) => modified >= since,
             (Some(_), None) => false,
         }
