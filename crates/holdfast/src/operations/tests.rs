@@ -229,10 +229,14 @@ async fn a_session_without_bytes_outlives_what_the_store_knows_of_it() {
 }
 
 /// The second finds what the first has stored, and stores nothing itself.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn content_pushed_twice_at_once_is_stored_once() {
     let schedule = Schedule::new(1)
-        .on_call(Operation::Commit, 1, Fault::Delay(Duration::from_secs(1)))
+        .on_call(
+            Operation::Commit,
+            1,
+            Fault::Delay(Duration::from_millis(100)),
+        )
         .on_call(Operation::Commit, 2, Fault::Unavailable);
     let registry = registry(schedule, 10).await;
     let (bytes, digest) = content(1, 100_000);
