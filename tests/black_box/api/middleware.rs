@@ -189,7 +189,6 @@ fn clients_at_amazon_are_sent_to_the_bucket() {
         r#"{"prefixes": [{"ip_prefix": "203.0.113.0/25", "region": "us-east-1"},
             {"ip_prefix": "203.0.113.128/25", "region": "eu-west-1"}], "ipv6_prefixes": []}"#,
     );
-    let server = Arc::new(ObjectServer::start(Service::Versity));
     let blob = blob(1405, 100);
     let target = format!("/v2/sent/away/blobs/{}", blob.digest);
     for (filter, far) in [
@@ -199,6 +198,7 @@ fn clients_at_amazon_are_sent_to_the_bucket() {
             "203.0.113.200",
         ),
     ] {
+        let server = Arc::new(ObjectServer::start(Service::Versity));
         let registry = on_cloudfront(&server, &format!(", {filter}, iprangesurl: '{list}'"));
         let http = registry.http();
         http.push_blob("sent/away", &blob);
