@@ -85,7 +85,7 @@ impl Findings {
                 None if path == "storage" => self.unknown_of(
                     &pair.at,
                     &shown,
-                    "is not a storage driver of this release, which has filesystem and inmemory",
+                    "is not a storage driver of this release, which has filesystem, inmemory, s3, gcs, azure, oss and swift",
                 ),
                 None if path == "auth" => self.unknown_of(
                     &pair.at,
